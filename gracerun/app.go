@@ -1,0 +1,270 @@
+package gracerun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gracerun/grace/listener"
+)
+
+// App is a service. The zero value is ready to use: set fields and register
+// work, then call [App.Main] or [App.Run]. The fields must not be changed after
+// that. An App runs once.
+type App struct {
+	// Name is the service's name: of its run directory, its pid file and its
+	// log records. "" means the base of os.Args[0]. It must be the same in all
+	// generations, and two Apps that run at once need two names or two run
+	// directories.
+	Name string
+
+	// Version is what the service calls its build. "" means the version or the
+	// revision from the build information.
+	Version string
+
+	// RunDir is the directory for the pid file and the locks; it is created.
+	// "" means $RUNTIME_DIRECTORY (systemd.exec(5)), /run/NAME for root,
+	// $XDG_RUNTIME_DIR/NAME, or else a private directory (mode 0700) below
+	// os.TempDir.
+	RunDir string
+
+	// PIDFile is the file with the pid of the newest generation. "" means
+	// RunDir/NAME.pid. The lock is beside it, with ".lock" for ".pid".
+	PIDFile string
+
+	// ReadyTimeout is how long a new generation may take until it serves.
+	// 0 means 1 minute, negative no limit.
+	ReadyTimeout time.Duration
+
+	// Probation is how long a new generation serves, together with the old
+	// one, before the old one lets go. If it dies in that time the old one
+	// carries on. 0 means 500 ms, negative none.
+	Probation time.Duration
+
+	// DrainTimeout is how long work in hand may take to finish once the drain
+	// has begun. Then its context is cancelled, and what does not end is named
+	// in the error of Run. 0 means 30 s, negative no limit.
+	DrainTimeout time.Duration
+
+	// Linger is how long, in a drain, an idle keep-alive connection may wait
+	// for a last request. A connection that has never sent a byte gets 5 s
+	// more. 0 means 1 s, negative none.
+	Linger time.Duration
+
+	// Generations is how many generations may be alive at once, draining ones
+	// and the new one included. At the limit an upgrade waits for the oldest.
+	// 0 means 4, negative no limit; 1 allows no upgrade and is a fault.
+	Generations int
+
+	// Setup opens what the service needs and registers work. It runs in each
+	// process that will serve, before its sockets open and within
+	// ReadyTimeout. An error ends the start, or refuses the upgrade, and its
+	// words reach whoever asked for it. ctx lasts through the drain and
+	// carries [Draining].
+	Setup func(ctx context.Context) error
+
+	// Check is the last gate before the commit: the servers run, and an error
+	// means that the old generation serves on. In the first generation an
+	// error ends the start.
+	Check func(ctx context.Context) error
+
+	// OnState is told each state that the App enters, in order. StateReady
+	// comes again after a refused upgrade. It must not block.
+	OnState func(State)
+
+	// Logger is where the App says what it does. nil means slog.Default().
+	Logger *slog.Logger
+
+	// Daemon is what the start verb does before it runs the service in the
+	// background. Run does not use it.
+	Daemon Daemon
+
+	// ListenConfig opens sockets. nil means the zero net.ListenConfig. Its
+	// keep-alive settings also hold for sockets that were inherited.
+	ListenConfig *net.ListenConfig
+
+	mu     sync.Mutex
+	phase  phase
+	faults []error
+	work   registry
+	ready  chan struct{} // see Ready
+	life   *life         // from Run on
+	set    *listener.Set
+}
+
+// Daemon describes the process that the start verb makes.
+type Daemon struct {
+	Dir         string   // working directory; "" = "/"
+	Umask       int      // 0 = 022
+	User, Group string   // to run as; "" = unchanged
+	Chroot      string   // "" = none
+	Output      string   // file for standard output; "" = the null device
+	ErrorOutput string   // file for standard error; "" = Output
+	Env         []string // added to the environment, "KEY=value"
+}
+
+// phase says whether work may be registered.
+type phase int
+
+const (
+	phaseNew phase = iota
+	phaseBegun
+	phaseSetup
+	phaseFixed
+)
+
+// registry is what was registered, in order.
+type registry struct {
+	names     map[string]bool // of tasks, and of addresses
+	addresses []*address
+	servers   []server
+	tasks     []*task
+	cleanups  []cleanup
+}
+
+type cleanup struct {
+	name string
+	f    func(context.Context) error
+}
+
+// register runs f, which adds to a.work, where registration is allowed. An error
+// of f is a fault that Run returns.
+func (a *App) register(what string, f func(*registry) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseBegun || a.phase == phaseFixed {
+		panic("gracerun: " + what + " after Run has begun: register work before Run or inside Setup")
+	}
+	if a.work.names == nil {
+		a.work.names = map[string]bool{}
+	}
+	if err := f(&a.work); err != nil {
+		a.faults = append(a.faults, fmt.Errorf("%s: %w", what, err))
+	}
+}
+
+func (r *registry) take(name string) error {
+	if r.names[name] {
+		return errors.New("it is registered twice")
+	}
+	r.names[name] = true
+	return nil
+}
+
+// Cleanup has f run when all work has ended, before Run returns: the last
+// registered first. Each has 5 seconds; what fails or is late keeps no other from running
+// and is part of Run's error.
+func (a *App) Cleanup(name string, f func(context.Context) error) {
+	a.register(fmt.Sprintf("Cleanup(%q)", name), func(r *registry) error {
+		if f == nil {
+			return errors.New("the function is nil")
+		}
+		r.cleanups = append(r.cleanups, cleanup{name, f})
+		return nil
+	})
+}
+
+// isNil also finds the nil *http.Server in an interface.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch rv := reflect.ValueOf(v); rv.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Chan, reflect.Interface:
+		return rv.IsNil()
+	}
+	return false
+}
+
+// Ready returns a channel that is closed when the App is ready for the first
+// time. If it never is, Run returns the reason.
+func (a *App) Ready() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ready == nil {
+		a.ready = make(chan struct{})
+	}
+	return a.ready
+}
+
+// Sockets returns the App's own set of descriptors, from Setup on: a socket that
+// it opens, or a file that is added to it, is handed to the next generation,
+// too. It is nil before.
+func (a *App) Sockets() *listener.Set {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.set
+}
+
+func (a *App) name() string {
+	if a.Name != "" {
+		return a.Name
+	}
+	return filepath.Base(os.Args[0])
+}
+
+func (a *App) version() string {
+	if a.Version != "" {
+		return a.Version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(len(s.Value), 12)]
+		}
+	}
+	return info.Main.Version
+}
+
+func (a *App) logger() *slog.Logger {
+	if a.Logger != nil {
+		return a.Logger
+	}
+	return slog.Default()
+}
+
+// fix ends registration and returns what was registered.
+func (a *App) fix() registry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase = phaseFixed
+	return a.work
+}
+
+// limit resolves a time: 0 is the default, negative no limit or none, which is 0
+// from here on.
+func limit(d, byDefault time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return byDefault
+	case d < 0:
+		return 0
+	}
+	return d
+}
+
+// check returns all that is wrong with the App before it runs.
+func (a *App) check() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	faults := a.faults
+	if n := a.name(); n == "" || n == "." || n == ".." || strings.ContainsAny(n, "/\x00") {
+		faults = append(faults, fmt.Errorf("the name %q cannot be that of a file: set App.Name", n))
+	}
+	if a.Generations == 1 {
+		faults = append(faults, errors.New("Generations is 1: an upgrade needs two, the old one and the new"))
+	}
+	return errors.Join(faults...)
+}

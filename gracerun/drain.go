@@ -1,0 +1,269 @@
+package gracerun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/handoff"
+)
+
+const (
+	cleanupTimeout = 5 * time.Second // for each Cleanup
+	cutGrace       = time.Second     // for what was cut, to notice
+)
+
+// drain lets what is in hand finish, once nothing is taken any more, and says so. It runs once, beside the owner of the state, which cuts it at the
+// deadline by ending l.end.do.
+func (l *life) drain() {
+	l.awaitBringUp()
+	errs := l.drainServers()
+	l.awaitJobs()
+	errs = append(errs, l.cleanUp()...)
+	<-l.upgradeIdle()
+	if l.self.Successor() == nil {
+		l.awaitOlder()
+	}
+	errs = append(errs, l.sockets.Close())
+	if l.pid != nil {
+		errs = append(errs, l.pid.Remove(), l.pid.Close())
+	}
+	l.post(occurrence{event: evDrained, err: errors.Join(errs...)})
+}
+
+// awaitBringUp waits for a start that is still under way. A Setup that hangs
+// must not hold the process: it was cut already, since nothing was served.
+func (l *life) awaitBringUp() {
+	select {
+	case <-l.broughtUp:
+	case <-l.end.do.Done():
+		select {
+		case <-l.broughtUp:
+		case <-time.After(cutGrace):
+		}
+	}
+}
+
+// drainServers drains all at once: the order in which they finish is theirs.
+func (l *life) drainServers() []error {
+	if !l.serving() {
+		return nil
+	}
+	errs := make([]error, len(l.work.servers))
+	var wg sync.WaitGroup
+	for i, s := range l.work.servers {
+		wg.Go(func() {
+			err := s.drain(l.end.do, l.addressesOf(s))
+			switch {
+			case err == nil:
+			case l.end.do.Err() != nil: // the deadline's doing, reported by name
+				l.late(l.nameOf(s))
+			default:
+				errs[i] = fmt.Errorf("%s: %w", l.nameOf(s), err)
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+func (l *life) awaitJobs() {
+	select {
+	case <-l.jobs.finished():
+	case <-l.end.do.Done():
+		select {
+		case <-l.jobs.finished():
+		case <-time.After(cutGrace):
+			l.jobs.abandon()
+		}
+	}
+}
+
+// cleanUp runs the Cleanup functions, the last one first. One that fails or does
+// not end keeps no other from running.
+func (l *life) cleanUp() []error {
+	var errs []error
+	for _, c := range slices.Backward(l.app.fix().cleanups) { // also those of a Setup that failed
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.end.do), cleanupTimeout)
+		done := make(chan error, 1)
+		go func() { done <- c.f(ctx) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("cleanup %q: %w", c.name, err))
+			}
+		case <-ctx.Done():
+			errs = append(errs, fmt.Errorf("cleanup %q: not done after %v", c.name, cleanupTimeout))
+		}
+		cancel()
+	}
+	return errs
+}
+
+// awaitOlder is for the newest generation, which exits last: whoever watches its
+// pid, and whoever waits for the lock, then knows that the service is gone.
+func (l *life) awaitOlder() {
+	for _, p := range l.self.Older() {
+		p.Stop(l.drainTimeout)
+	}
+	for _, p := range l.self.Older() {
+		select {
+		case <-p.Done():
+			continue
+		case <-l.end.do.Done():
+		}
+		select {
+		case <-p.Done():
+		case <-time.After(cutGrace):
+			l.killOlder(p)
+		}
+	}
+}
+
+func (l *life) killOlder(p *handoff.Peer) {
+	l.log.Warn("ending an older generation at the deadline", "generation", p.Generation, "pid", p.PID)
+	l.late(fmt.Sprintf("generation %d (pid %d)", p.Generation, p.PID))
+	if err := p.Kill(); err == nil {
+		<-p.Done()
+	}
+}
+
+// A job is one run of a task, or a goroutine that waits for its next one.
+type job struct {
+	name    string
+	since   time.Time
+	waiting bool // it has nothing in hand
+}
+
+// jobs are the tasks that run now.
+type jobs struct {
+	mu   sync.Mutex
+	list []*job // the oldest first
+	full chan struct{}
+	// closing: the last one to end closes the list for good.
+	closing, closed bool
+}
+
+func newJobs() *jobs { return &jobs{full: make(chan struct{})} }
+
+// begin returns nil when it is too late.
+func (j *jobs) begin(name string, waiting bool) *job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return nil
+	}
+	b := &job{name: name, since: time.Now(), waiting: waiting}
+	j.list = append(j.list, b)
+	return b
+}
+
+func (j *jobs) set(b *job, waiting bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b.waiting, b.since = waiting, time.Now()
+}
+
+func (j *jobs) end(b *job) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.list = slices.DeleteFunc(j.list, func(o *job) bool { return o == b })
+	j.closeIfEmpty()
+}
+
+func (j *jobs) closeIfEmpty() {
+	if j.closing && !j.closed && len(j.list) == 0 {
+		j.closed = true
+		close(j.full)
+	}
+}
+
+// finished returns a channel that is closed when no job is left; from then on
+// none can begin.
+func (j *jobs) finished() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closing = true
+	j.closeIfEmpty()
+	return j.full
+}
+
+// abandon lets no job begin although some have not ended.
+func (j *jobs) abandon() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+}
+
+// inHand counts the runs by name, in the order of the oldest of each.
+func (j *jobs) inHand() []InHand {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []InHand
+	at := map[string]int{}
+	for _, b := range j.list {
+		if b.waiting {
+			continue
+		}
+		i, ok := at[b.name]
+		if !ok {
+			i = len(list)
+			at[b.name] = i
+			list = append(list, InHand{Name: b.name, Since: b.since})
+		}
+		list[i].Count++
+		if b.since.Before(list[i].Since) {
+			list[i].Since = b.since
+		}
+	}
+	return list
+}
+
+// stuck names the goroutines of tasks that wait although the drain has begun.
+func (j *jobs) stuck() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var names []string
+	for _, b := range j.list {
+		if b.waiting {
+			names = append(names, b.name+" (waiting)")
+		}
+	}
+	return names
+}
+
+// inHandNames says what is in hand, for people.
+func (l *life) inHandNames() []string {
+	var names []string
+	for _, h := range l.inHand() {
+		names = append(names, fmt.Sprintf("%s: %d", h.Name, h.Count))
+	}
+	return names
+}
+
+// late notes what the deadline has cut. A name that is there already, maybe with
+// a count, is not added again.
+func (l *life) late(names ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range names {
+		known := func(n string) bool { return n == name || strings.HasPrefix(n, name+": ") }
+		if !slices.ContainsFunc(l.lateNames, known) {
+			l.lateNames = append(l.lateNames, name)
+		}
+	}
+}
+
+// lateError is nil when the deadline has cut nothing.
+func (l *life) lateError() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.lateNames) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrDrainTimeout, strings.Join(l.lateNames, ", "))
+}

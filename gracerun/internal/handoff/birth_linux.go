@@ -1,0 +1,295 @@
+package handoff
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxItems is how many descriptors go into one message: fewer than the kernel
+// takes, so that the names of the longest unix paths fit into a frame.
+const maxItems = 200
+
+// A birth is what one attempt needs from the system, and leaves behind: the
+// channel, the child's end with all that is queued in it, memory for the text of
+// a crash.
+type birth struct {
+	s      *Self
+	nonce  string
+	ch     *channel
+	theirs *os.File // kept, so that a queue nobody read can be emptied
+	crash  *os.File
+	me     *os.File
+	errout logMark
+	late   []packet // what did not fit into the queue: sent while the child reads
+
+	messages chan message
+	pid      int
+	version  string
+	child    *process // once it spoke
+}
+
+type packet struct {
+	m     message
+	conns []syscall.Conn
+}
+
+// conceive fills the channel, so that the child finds everything there.
+func (s *Self) conceive(e Estate) (*birth, error) {
+	b := &birth{s: s, nonce: rand.Text(), messages: make(chan message)}
+	if err := b.open(e); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *birth) open(e Estate) error {
+	var err error
+	if b.ch, b.theirs, err = newPair(); err != nil {
+		return err
+	}
+	if b.crash, err = newCrashFile(); err != nil {
+		return err
+	}
+	fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("a handle of this process (Linux 5.10 or later has it): %w", os.NewSyscallError("pidfd_open", err))
+	}
+	b.me = os.NewFile(uintptr(fd), "pidfd")
+	packets := b.s.packets(e, b.nonce, b.crash, b.me)
+	for i, p := range packets {
+		err := b.ch.sendFiles(p.m, p.conns, false)
+		if errors.Is(err, unix.EAGAIN) && i > 0 {
+			b.late = packets[i:]
+			return nil
+		}
+		if errors.Is(err, unix.ETOOMANYREFS) {
+			return fmt.Errorf("%d descriptors on their way are too many: raise the limit of open files (ulimit -n): %w", len(e.Conns), err)
+		}
+		if err != nil {
+			return fmt.Errorf("queue %s: %w", p.m.Type, err)
+		}
+	}
+	return nil
+}
+
+func (b *birth) attempt(l Limits, progress func(Progress)) *attempt {
+	return &attempt{
+		start:    b.start,
+		messages: b.messages,
+		flush:    b.flush,
+		send:     b.ch.tell,
+		kill:     b.kill,
+		words:    b.words,
+		progress: func(p Progress) {
+			if p.PID != b.pid {
+				b.pid = p.PID
+				b.child, _ = openProcess(p.PID) // gone already: its exit follows
+			}
+			b.version = p.Version
+			progress(p)
+		},
+		limits: l,
+		nonce:  b.nonce,
+	}
+}
+
+// start has tableflip start the child. Its answer, whenever it comes, is the
+// result: nil for the ready byte, else an error when the child is gone.
+func (b *birth) start() <-chan error {
+	result := make(chan error, 1)
+	useOpenStandardFiles()
+	useWorkingDirectory()
+	b.errout = markLog(os.Stderr)
+	go b.listen()
+	if err := b.s.upg.AddFile(engineFile, b.theirs); err != nil {
+		result <- err
+		return result
+	}
+	go func() {
+		for _, p := range b.late {
+			if b.ch.sendFiles(p.m, p.conns, true) != nil {
+				return
+			}
+		}
+	}()
+	go func() { result <- b.s.upgrade() }()
+	return result
+}
+
+// upgrade asks tableflip until it has noticed that this process is ready and
+// that the relay let go of the parent: it may answer either right after the
+// commit. Its errors have no names.
+func (s *Self) upgrade() error {
+	for {
+		err := s.upg.Upgrade()
+		if err == nil || err.Error() != "process is not ready yet" && err.Error() != "parent hasn't exited" {
+			return err
+		}
+		runtime.Gosched()
+	}
+}
+
+// listen reads what the child says until it is gone; after the commit the
+// successor's events come the same way.
+func (b *birth) listen() {
+	defer close(b.messages)
+	b.ch.read(func(m message) bool {
+		b.messages <- m
+		return true
+	})
+}
+
+// flush returns what a child that is gone had still said.
+func (b *birth) flush() (rest []message) {
+	b.ch.stopReading()
+	for m := range b.messages {
+		rest = append(rest, m)
+	}
+	b.ch.readQueued(func(m message) { rest = append(rest, m) })
+	return rest
+}
+
+func (b *birth) kill(pid int) error {
+	if b.child != nil {
+		return b.child.kill()
+	}
+	pid, err := b.findChild()
+	if err != nil {
+		return err
+	}
+	p, err := openProcess(pid)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.kill()
+}
+
+// findChild finds a child that never spoke, which may be no program of ours at
+// all: it is the process below this one that has our socket where tableflip put
+// it.
+func (b *birth) findChild() (int, error) {
+	var st unix.Stat_t
+	rc, err := b.theirs.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rc.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
+	if err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	socket := fmt.Sprintf("socket:[%d]", st.Ino)
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range procs {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fdChannel))
+		if link == socket {
+			return pid, nil
+		}
+	}
+	return 0, errors.New("no process has its channel")
+}
+
+// end makes the child the successor, or removes what is left of it.
+func (b *birth) end(committed bool) {
+	if committed {
+		b.succeed()
+		b.ch = nil // it is the successor's
+	}
+	b.close()
+	if committed {
+		return
+	}
+	b.s.idle()
+	// tableflip leaves three descriptors of a failed attempt, and the time-out
+	// it armed, to the garbage collector.
+	runtime.GC()
+}
+
+func (b *birth) succeed() {
+	p := &Peer{Generation: b.s.generation + 1, PID: b.pid, Version: b.version, Since: time.Now(), proc: b.child, ch: b.ch}
+	if p.proc == nil { // it died at once
+		p.proc = &process{done: make(chan struct{})}
+		close(p.proc.done)
+	}
+	s := b.s
+	s.mu.Lock()
+	s.successor = p
+	for _, o := range s.older {
+		o.ch.stopReading() // from now on the successor does
+	}
+	s.mu.Unlock()
+	s.wg.Go(func() { s.followSuccessor(p, b.messages) })
+}
+
+// followSuccessor turns what the successor says into events, until it has
+// exited.
+func (s *Self) followSuccessor(p *Peer, messages <-chan message) {
+	leaving := false
+	hear := func(m message) {
+		if m.Type == typeLeaving {
+			leaving = true
+		} else if ev := event(p, m); ev != nil {
+			s.emit(ev)
+		}
+	}
+	s.wg.Go(func() { // ends the reading, and with it the messages
+		select {
+		case <-p.Done():
+		case <-s.closed:
+		}
+		p.ch.stopReading()
+	})
+	for m := range messages {
+		hear(m)
+	}
+	if !p.Alive() {
+		p.ch.readQueued(hear) // what it said last
+		s.emit(Exited{Peer: p, Leaving: leaving})
+	}
+}
+
+func (b *birth) close() {
+	if b.theirs != nil {
+		if rc, err := b.theirs.SyscallConn(); err == nil {
+			rc.Control(func(fd uintptr) { discard(int(fd), nil) })
+		}
+		b.theirs.Close()
+	}
+	closeAll([]*os.File{b.crash, b.me})
+	if b.ch != nil {
+		b.ch.close()
+		if b.child != nil {
+			b.child.close()
+		}
+	}
+}
+
+// newCrashFile returns memory for the text of a panic.
+func newCrashFile() (*os.File, error) {
+	fd, err := unix.MemfdCreate("crash", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "crash")
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return f, nil
+}

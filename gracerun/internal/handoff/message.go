@@ -1,0 +1,131 @@
+package handoff
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/gracerun/grace/listener"
+)
+
+// protocol is the version of the messages. It changes only when an older build
+// could misunderstand a newer one: a new field or a new type is ignored by who
+// does not know it, and needs no new version.
+const protocol = 1
+
+// Types of messages. The comment says who sends it to whom.
+const (
+	typeStart     = "start"     // old to new, queued first: the marker, and what the new one is
+	typeFiles     = "files"     // old to new, queued: descriptors
+	typeHello     = "hello"     // new to old: the process is alive
+	typeStage     = "stage"     // new to old: what the start is busy with
+	typeServing   = "serving"   // new to old: the accept loops run, Check passed
+	typeFailed    = "failed"    // new to old: the start failed, this is why
+	typeGo        = "go"        // old to new: commit
+	typeAbort     = "abort"     // old to new: finish what you have and exit
+	typeCommitted = "committed" // new to old: this generation owns the service
+	typeHurry     = "hurry"     // newest to older: somebody waits for you; say what you have in hand
+	typeInHand    = "in_hand"   // older to newest: what it still has in hand
+	typeStop      = "stop"      // newest to older: the service stops
+	typeLeaving   = "leaving"   // newer to older: it exits because it is done
+	typeReleased  = "released"  // older to newest: an exclusive task is free
+	typeUpgrade   = "upgrade"   // older to newest: an upgrade was asked of me; it is yours
+	typeUpgraded  = "upgraded"  // newest to older: the result of that upgrade
+)
+
+// A message is one JSON object. Fields that a type does not use are absent.
+type message struct {
+	Type string `json:"type"`
+
+	Protocol   int    `json:"protocol,omitempty"`   // start, hello
+	App        string `json:"app,omitempty"`        // start: the App's name
+	Nonce      string `json:"nonce,omitempty"`      // start, hello: names this attempt
+	Generation int    `json:"generation,omitempty"` // start, hello: of the new process
+	Asked      int64  `json:"asked,omitempty"`      // start: when the upgrade was asked for, Unix nanoseconds
+	Total      int    `json:"total,omitempty"`      // start: items in the files messages that follow
+
+	Items []item `json:"items,omitempty"` // start, files: one for each descriptor of the packet
+
+	PID     int    `json:"pid,omitempty"`     // hello, upgraded
+	Version string `json:"version,omitempty"` // serving
+	Stage   string `json:"stage,omitempty"`   // stage, failed, upgraded
+	Error   string `json:"error,omitempty"`   // failed, upgraded; abort: the reason
+
+	Name   string   `json:"name,omitempty"`   // released: the task
+	Due    int64    `json:"due,omitempty"`    // released: the next run, Unix nanoseconds
+	Within int64    `json:"within,omitempty"` // stop: nanoseconds
+	ID     uint64   `json:"id,omitempty"`     // upgrade, upgraded
+	Names  []string `json:"names,omitempty"`  // in_hand
+}
+
+// An item describes one descriptor that travels with the message.
+type item struct {
+	Kind string `json:"kind"`
+
+	Socket     *listener.Handle `json:"socket,omitempty"`     // kindSocket
+	Generation int              `json:"generation,omitempty"` // kindProcess, kindChannel
+	PID        int              `json:"pid,omitempty"`        // kindProcess
+	Version    string           `json:"version,omitempty"`    // kindProcess
+	Since      int64            `json:"since,omitempty"`      // kindProcess: Unix nanoseconds
+}
+
+// Kinds of items.
+const (
+	kindCrash   = "crash"   // a memfd for the text of a panic
+	kindLock    = "lock"    // the locked descriptor of the pid file
+	kindSocket  = "socket"  // a listening socket, or whatever the service added
+	kindProcess = "process" // the pidfd of an older generation
+	kindChannel = "channel" // the channel to it; absent for the sender, whose channel this is
+)
+
+const (
+	startPrefix = `{"type":"start",` // how the body of a start message begins, in every version
+
+	frameMagic  = "GRUN"
+	frameHeader = len(frameMagic) + 4
+	maxFrame    = 128 << 10 // of a whole frame, header included
+	maxText     = 16 << 10  // of an error's text
+)
+
+// encode returns the frame of m: the magic, the length of the body as four
+// bytes, big-endian, and the body.
+func encode(m message) ([]byte, error) {
+	if len(m.Error) > maxText {
+		m.Error = m.Error[:maxText] + " ..."
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", m.Type, err)
+	}
+	if frameHeader+len(body) > maxFrame {
+		return nil, fmt.Errorf("encode %s: %d bytes, the limit is %d", m.Type, len(body), maxFrame-frameHeader)
+	}
+	frame := make([]byte, 0, frameHeader+len(body))
+	frame = append(frame, frameMagic...)
+	frame = binary.BigEndian.AppendUint32(frame, uint32(len(body)))
+	return append(frame, body...), nil
+}
+
+// errNotOurs reports a packet that is no frame of this protocol.
+var errNotOurs = errors.New("not a message of this protocol")
+
+// decode reads one whole frame. A type it does not know is no error: a newer
+// build may say more than this one understands.
+func decode(frame []byte) (message, error) {
+	var m message
+	if len(frame) < frameHeader || string(frame[:len(frameMagic)]) != frameMagic {
+		return m, errNotOurs
+	}
+	size := binary.BigEndian.Uint32(frame[len(frameMagic):frameHeader])
+	if body := frame[frameHeader:]; uint64(len(body)) != uint64(size) {
+		return m, fmt.Errorf("message of %d bytes says it has %d", len(body), size)
+	}
+	if err := json.Unmarshal(frame[frameHeader:], &m); err != nil {
+		return m, fmt.Errorf("decode message: %w", err)
+	}
+	if m.Type == "" {
+		return m, errors.New("decode message: it has no type")
+	}
+	return m, nil
+}

@@ -1,0 +1,74 @@
+//go:build !linux
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/gracerun/grace/listener"
+)
+
+// errNoHandoff is the answer of a system without SCM_RIGHTS over SOCK_SEQPACKET
+// and without handles for processes: the service runs and drains there, it
+// cannot be replaced in place.
+var errNoHandoff = fmt.Errorf("an upgrade in place needs Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+// Self is this process as a generation of its service: the only one.
+type Self struct{}
+
+// Legacy is what a predecessor hands over.
+type Legacy struct {
+	Handles []listener.Handle
+	Files   []*os.File
+	Lock    *os.File
+	Asked   time.Time
+	From    int
+}
+
+// Estate is what a generation leaves to the next.
+type Estate struct {
+	App     string
+	Version string
+	Since   time.Time
+	Asked   time.Time
+	Handles []listener.Handle
+	Conns   []syscall.Conn
+	Lock    syscall.Conn
+}
+
+// Claim returns a Self that cannot upgrade.
+func Claim(string) (*Self, error) { return &Self{}, nil }
+
+// Upgrade fails with [errors.ErrUnsupported].
+func (*Self) Upgrade(context.Context, Limits, func() Estate, func(Progress)) error {
+	return &Refusal{Stage: StageStart, Err: errNoHandoff}
+}
+
+func (*Self) Number() int          { return 1 }
+func (*Self) Legacy() *Legacy      { return nil }
+func (*Self) Events() <-chan any   { return nil }
+func (*Self) HUP() bool            { return false }
+func (*Self) Stage(string)         {}
+func (*Self) Serving(string)       {}
+func (*Self) Failed(string, error) {}
+func (*Self) Commit()              {}
+func (*Self) Older() []*Peer       { return nil }
+func (*Self) Successor() *Peer     { return nil }
+func (*Self) Close()               {}
+
+type process struct{ done chan struct{} }
+
+func (*process) kill() error { return errNoHandoff }
+
+type channel struct{}
+
+func (*channel) tell(message) {}
+
+// Inherited reports whether a predecessor started this process.
+func Inherited() bool { return false }

@@ -1,0 +1,77 @@
+package handoff
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is a handle (pidfd_open(2)) that names one process for ever: its pid
+// may be given to another, the handle stays. It travels between generations.
+type process struct {
+	file *os.File
+	done chan struct{} // closed when the process has exited; a zombie counts
+}
+
+func openProcess(pid int) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: %w", pid, os.NewSyscallError("pidfd_open", err))
+	}
+	return newProcess(os.NewFile(uintptr(fd), "pidfd")), nil
+}
+
+// newProcess takes f over and begins to watch the process.
+func newProcess(f *os.File) *process {
+	p := &process{file: f, done: make(chan struct{})}
+	go p.watch()
+	return p
+}
+
+// watch ends when the process has exited or the handle is closed.
+func (p *process) watch() {
+	rc, err := p.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	exited := false
+	rc.Read(func(fd uintptr) bool {
+		set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(set, 0)
+		exited = n > 0
+		return exited
+	})
+	if exited {
+		close(p.done)
+	}
+}
+
+func (p *process) kill() error {
+	rc, err := p.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var kerr error
+	if err := rc.Control(func(fd uintptr) {
+		kerr = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
+	}); err != nil {
+		return err
+	}
+	return os.NewSyscallError("pidfd_send_signal", kerr)
+}
+
+func (p *process) SyscallConn() (syscall.RawConn, error) { return p.file.SyscallConn() }
+
+func (p *process) close() {
+	if p.file != nil {
+		p.file.Close()
+	}
+}
+
+// close gives up what this process has of p.
+func (p *Peer) close() {
+	p.ch.close()
+	p.proc.close()
+}

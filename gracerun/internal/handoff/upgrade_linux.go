@@ -1,0 +1,98 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/gracerun/grace/listener"
+)
+
+// Estate is what this generation leaves to the next.
+type Estate struct {
+	App     string
+	Version string
+	Since   time.Time // when this generation became the owner
+	Asked   time.Time // when the upgrade was asked for
+	Handles []listener.Handle
+	Conns   []syscall.Conn // Conns[i] is the descriptor of Handles[i]
+	Lock    syscall.Conn   // nil when there is none
+}
+
+// Upgrade replaces this generation. It returns nil once the successor has
+// committed, and from then on this process must take no new work. An error is a
+// *Refusal, or says that this process cannot upgrade: nothing has changed, and
+// nothing of the attempt is left. The end of ctx gives the attempt up, if it is
+// not too late. estate is asked when the child is about to be started.
+//
+// One call at a time.
+func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, progress func(Progress)) error {
+	if s.upg == nil {
+		return &Refusal{Stage: StageStart, Err: s.noUpg}
+	}
+	if err := s.waitForRoom(ctx, l.Generations, progress); err != nil {
+		return err
+	}
+	b, err := s.conceive(estate())
+	if err != nil {
+		return &Refusal{Stage: StageStart, Err: err}
+	}
+	err = b.attempt(l, progress).run(ctx)
+	b.end(err == nil)
+	return err
+}
+
+// waitForRoom returns when one more generation may live. It asks the oldest to
+// hurry.
+func (s *Self) waitForRoom(ctx context.Context, most int, progress func(Progress)) error {
+	for {
+		exit := s.nextExit()
+		older := s.Older()
+		if most <= 0 || len(older)+2 <= most {
+			return nil
+		}
+		oldest := older[0]
+		oldest.Hurry()
+		progress(Progress{Stage: StageWait, For: oldest})
+		select {
+		case <-exit:
+		case <-ctx.Done():
+			return &Refusal{Stage: StageWait, Err: fmt.Errorf("%d generations are alive, the oldest is generation %d (pid %d): %w",
+				len(older)+1, oldest.Generation, oldest.PID, context.Cause(ctx))}
+		}
+	}
+}
+
+// packets are the start message and the descriptors, in the order in which the
+// child reads them.
+func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) []packet {
+	var items []item
+	var conns []syscall.Conn
+	add := func(it item, c syscall.Conn) {
+		items, conns = append(items, it), append(conns, c)
+	}
+	if e.Lock != nil {
+		add(item{Kind: kindLock}, e.Lock)
+	}
+	add(item{Kind: kindProcess, Generation: s.generation, PID: os.Getpid(), Version: e.Version, Since: e.Since.UnixNano()}, me)
+	for _, p := range s.Older() {
+		add(item{Kind: kindProcess, Generation: p.Generation, PID: p.PID, Version: p.Version, Since: p.Since.UnixNano()}, p.proc)
+		add(item{Kind: kindChannel, Generation: p.Generation}, p.ch)
+	}
+	for i := range e.Handles {
+		add(item{Kind: kindSocket, Socket: &e.Handles[i]}, e.Conns[i])
+	}
+	start := message{
+		Type: typeStart, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
+		Asked: e.Asked.UnixNano(), Total: len(items), Items: []item{{Kind: kindCrash}},
+	}
+	packets := []packet{{start, []syscall.Conn{crash}}}
+	for len(items) > 0 {
+		n := min(len(items), maxItems)
+		packets = append(packets, packet{message{Type: typeFiles, Items: items[:n]}, conns[:n]})
+		items, conns = items[n:], conns[n:]
+	}
+	return packets
+}

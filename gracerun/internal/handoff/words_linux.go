@@ -1,0 +1,90 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// How much of a child's own words goes into an error.
+const (
+	maxLines = 5
+	maxTail  = 4 << 10
+)
+
+// words are the reason of a child that just exited: the text of its panic, else
+// its exit status, with its last lines where the standard error is a file.
+func (b *birth) words(exit error) error {
+	text := exitText(exit)
+	if panicked := crashText(b.crash); panicked != "" {
+		return fmt.Errorf("%s: %s", text, panicked)
+	}
+	if tail := b.errout.tail(); tail != "" {
+		return fmt.Errorf("%s; its last lines: %s", text, tail)
+	}
+	return errors.New(text)
+}
+
+// exitText says in our words what tableflip says of a child.
+func exitText(exit error) string {
+	text := strings.TrimPrefix(exit.Error(), "can't start child: ")
+	if _, status, ok := strings.Cut(text, " exited: "); ok {
+		return "the child ended with " + status
+	}
+	if strings.HasSuffix(text, " exited") {
+		return "the child ended with exit status 0"
+	}
+	return text
+}
+
+// crashText is the message of the panic or fatal error in f, without the stacks.
+func crashText(f *os.File) string {
+	report, err := io.ReadAll(io.NewSectionReader(f, 0, maxText))
+	if err != nil {
+		return ""
+	}
+	text, _, _ := strings.Cut(string(report), "\n\ngoroutine ")
+	return strings.TrimSpace(text)
+}
+
+// A logMark is a place in a log file.
+type logMark struct {
+	f    *os.File
+	size int64
+}
+
+// markLog marks the end of f. The mark of what is not a regular file, or cannot
+// be read, has no tail.
+func markLog(f *os.File) logMark {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return logMark{}
+	}
+	return logMark{f: f, size: info.Size()}
+}
+
+// tail returns the last lines written since the mark.
+func (m logMark) tail() string {
+	if m.f == nil {
+		return ""
+	}
+	// By its name in /proc: the descriptor itself may be write-only.
+	r, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", m.f.Fd()))
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	info, err := r.Stat()
+	if err != nil {
+		return ""
+	}
+	from := max(m.size, info.Size()-maxTail)
+	text, err := io.ReadAll(io.NewSectionReader(r, from, maxTail))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
+}

@@ -1,0 +1,490 @@
+package gracerun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/handoff"
+	"github.com/gracerun/grace/listener"
+	"github.com/gracerun/grace/pidfile"
+)
+
+// Run runs the service in the foreground: it takes the lock, calls Setup, opens
+// the sockets, serves, and begins tasks. SIGHUP upgrades it. SIGTERM, SIGINT and
+// the end of ctx drain it; a second SIGINT ends it at once.
+//
+// Run returns nil after an orderly drain, whether the service stopped or a
+// successor took over; the process should then exit. It returns all faults of
+// registration; a *[pidfile.LockedError] when the service runs already; the
+// error of Setup, of a socket, of Check, of a server or a task that failed; and an error that wraps
+// [ErrDrainTimeout], and names what was late, when the drain's deadline cut work.
+func (a *App) Run(ctx context.Context) error { return a.run(ctx, outside()) }
+
+// world is what the App needs from outside, so that a test can stand in for it.
+type world struct {
+	claim  func(name string) (generations, error)
+	notify func(chan<- os.Signal)
+	silent func(chan<- os.Signal)
+}
+
+// generations is a *handoff.Self.
+type generations interface {
+	Number() int
+	Legacy() *handoff.Legacy
+	Upgrade(context.Context, handoff.Limits, func() handoff.Estate, func(handoff.Progress)) error
+	Events() <-chan any
+	HUP() bool
+	Stage(string)
+	Serving(version string)
+	Failed(stage string, err error)
+	Commit()
+	Older() []*handoff.Peer
+	Successor() *handoff.Peer
+	Close()
+}
+
+func outside() world {
+	return world{
+		claim: func(name string) (generations, error) {
+			self, err := handoff.Claim(name)
+			if self == nil { // no interface around a nil pointer
+				return nil, err
+			}
+			return self, err
+		},
+		notify: func(c chan<- os.Signal) { signal.Notify(c, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM) },
+		silent: func(c chan<- os.Signal) { signal.Stop(c) },
+	}
+}
+
+// A life is one run of an App. Its goroutine, loop, owns the state; everybody
+// else posts what happened.
+type life struct {
+	app          *App
+	log          *slog.Logger
+	name         string
+	version      string
+	since        time.Time
+	readyTimeout time.Duration // these are 0 for no limit, or none
+	probation    time.Duration
+	drainTimeout time.Duration
+	linger       time.Duration
+	generations  int
+
+	self    generations
+	pid     *pidfile.File // nil where there are none
+	sockets *listener.Set
+	work    registry // as it is after Setup
+	jobs    *jobs
+
+	end        *end
+	stopTaking context.CancelFunc
+	cut        context.CancelCauseFunc
+
+	signals   chan os.Signal
+	inbox     chan occurrence
+	done      chan struct{} // closed when loop has ended
+	broughtUp chan struct{} // closed when bringUp has ended
+
+	// Of the loop alone.
+	up        upgrades
+	interrupt bool // there was a SIGINT
+	announced bool
+	orphan    bool // the predecessor died before this generation served
+	owner     bool
+	fault     error
+
+	mu          sync.Mutex
+	state       State
+	stage       string // of the start
+	served      bool   // accept loops run
+	lastUpgrade UpgradeResult
+	childPID    int
+	lateNames   []string
+}
+
+// An occurrence is an event with what came with it.
+type occurrence struct {
+	event   event
+	err     error
+	why     string   // evStop
+	request *request // evUpgrade
+	giveUp  *request // the context of its call has ended, with err; no event
+}
+
+func (a *App) run(ctx context.Context, w world) error {
+	if !a.begin() {
+		return errors.New("gracerun: Run was called twice: an App runs once")
+	}
+	l := a.newLife(ctx)
+	caught := make(chan struct{})
+	go func() { // at once, since an early HUP kills, and beside the rest, since it takes its time
+		w.notify(l.signals)
+		close(caught)
+	}()
+	defer w.silent(l.signals)
+	defer close(l.done)
+	var err error
+	if l.self, err = w.claim(l.name); err == nil {
+		err = l.prepare()
+	}
+	<-caught
+	if err != nil {
+		if l.self != nil {
+			l.self.Failed(handoff.StageInit, err)
+			l.self.Close()
+		}
+		return fmt.Errorf("gracerun: %w", err)
+	}
+	a.mu.Lock()
+	a.life = l
+	a.mu.Unlock()
+	return l.loop(ctx)
+}
+
+// begin reports whether the App has not run yet.
+func (a *App) begin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase != phaseNew {
+		return false
+	}
+	a.phase = phaseBegun
+	if a.ready == nil {
+		a.ready = make(chan struct{})
+	}
+	return true
+}
+
+func (a *App) setPhase(p phase) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase = p
+}
+
+func (a *App) newLife(ctx context.Context) *life {
+	l := &life{
+		app: a, name: a.name(), version: a.version(), since: time.Now(),
+		readyTimeout: limit(a.ReadyTimeout, time.Minute),
+		probation:    limit(a.Probation, 500*time.Millisecond),
+		drainTimeout: limit(a.DrainTimeout, 30*time.Second),
+		linger:       limit(a.Linger, time.Second),
+		generations:  a.Generations,
+		jobs:         newJobs(),
+		signals:      make(chan os.Signal, 16),
+		inbox:        make(chan occurrence),
+		done:         make(chan struct{}),
+		broughtUp:    make(chan struct{}),
+	}
+	if l.generations == 0 {
+		l.generations = 4
+	}
+	l.up.idle = make(chan struct{})
+	close(l.up.idle)
+	l.end, l.stopTaking, l.cut = newEnd(ctx)
+	return l
+}
+
+// prepare takes what must be had before Setup: the lock, and the inheritance.
+func (l *life) prepare() error {
+	a := l.app
+	l.log = a.logger().With("service", l.name, "generation", l.self.Number())
+	if err := a.check(); err != nil {
+		return err
+	}
+	legacy := l.self.Legacy()
+	if legacy != nil {
+		l.sockets = listener.Inherit(legacy.Handles, legacy.Files)
+	} else {
+		l.sockets = new(listener.Set)
+	}
+	l.sockets.ListenConfig = a.ListenConfig
+	a.mu.Lock()
+	a.set = l.sockets
+	a.mu.Unlock()
+	dir, err := a.runDir()
+	if err != nil {
+		return err
+	}
+	path, err := a.pidPath(dir)
+	if err != nil {
+		return err
+	}
+	if legacy != nil && legacy.Lock != nil {
+		l.pid, err = pidfile.Adopt(path, legacy.Lock)
+	} else {
+		l.pid, err = pidfile.Acquire(path)
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		l.log.Warn("no pid file, and no lock against a second start", "error", err)
+		err = nil
+	}
+	return err
+}
+
+// loop owns the state until the life is done.
+func (l *life) loop(ctx context.Context) error {
+	l.enter(StateStarting)
+	if l.self.HUP() {
+		l.up.queue = append(l.up.queue, &request{at: time.Now()})
+	}
+	go l.start()
+	if l.readyTimeout > 0 {
+		defer time.AfterFunc(l.readyTimeout, l.notReady).Stop()
+	}
+	ended := ctx.Done()
+	for l.state != StateDone {
+		select {
+		case sig := <-l.signals:
+			l.handle(l.signal(sig))
+		case ev := <-l.self.Events():
+			l.hear(ev)
+		case o := <-l.inbox:
+			if o.giveUp != nil {
+				l.giveUp(o.giveUp, o.err)
+				continue
+			}
+			l.handle(o)
+		case <-ended:
+			ended = nil
+			l.handle(occurrence{event: evStop, why: "Run's context ended: " + context.Cause(ctx).Error()})
+		}
+	}
+	return l.fault
+}
+
+// post tells the loop. It returns false when the loop has ended.
+func (l *life) post(o occurrence) bool {
+	select {
+	case l.inbox <- o:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+func (l *life) signal(sig os.Signal) occurrence {
+	switch sig {
+	case syscall.SIGHUP:
+		return occurrence{event: evUpgrade, request: &request{at: time.Now()}}
+	case syscall.SIGINT:
+		if l.interrupt {
+			return occurrence{event: evQuit}
+		}
+		l.interrupt = true
+	}
+	return occurrence{event: evStop, why: sig.String()}
+}
+
+// hear turns what other generations say and do into events.
+func (l *life) hear(ev any) {
+	switch ev := ev.(type) {
+	case handoff.Go:
+		if ev.Orphan {
+			l.log.Warn("the predecessor is dead: this generation carries on")
+		}
+		if !l.announced {
+			l.orphan = true // commit as soon as it serves
+			return
+		}
+		l.handle(occurrence{event: evGo})
+	case handoff.Abort:
+		l.handle(occurrence{event: evStop, why: "the predecessor gave the upgrade up: " + ev.Reason})
+	case handoff.Exited:
+		if s := l.self.Successor(); s == ev.Peer {
+			if !ev.Leaving {
+				l.log.Error("the successor is dead", "pid", ev.Peer.PID)
+			}
+			return
+		}
+		l.log.Info("an older generation is done", "older", ev.Peer.Generation, "pid", ev.Peer.PID)
+		l.wakeTasks("", time.Time{})
+	case handoff.Released:
+		l.wakeTasks(ev.Name, ev.Due)
+	case handoff.Hurry:
+		ev.From.InHand(l.inHandNames())
+	case handoff.InHand:
+		l.log.Warn("waiting for an older generation", "older", ev.From.Generation, "pid", ev.From.PID, "in_hand", describe(ev.Names))
+	case handoff.Stop:
+		l.handle(occurrence{event: evStop, why: "another generation asked for it"})
+		if ev.Within > 0 {
+			time.AfterFunc(ev.Within, func() { l.post(occurrence{event: evDeadline}) })
+		}
+	case handoff.Upgrade:
+		l.handle(occurrence{event: evUpgrade, request: &request{at: time.Now(), from: ev.From, id: ev.ID}})
+	case handoff.Upgraded:
+		l.forwardedUpgrade(ev)
+	}
+}
+
+// handle is the one place where the state changes.
+func (l *life) handle(o occurrence) {
+	to, act := next(l.state, o.event)
+	switch o.event {
+	case evRefused, evCommitted:
+		l.endUpgrade(o.err)
+	case evGo:
+		if act == doOwn {
+			l.own()
+		}
+	}
+	if to != l.state {
+		l.enter(to)
+	}
+	l.perform(act, o)
+}
+
+func (l *life) enter(s State) {
+	l.mu.Lock()
+	l.state = s
+	l.mu.Unlock()
+	if s == StateReady && !l.isReady() {
+		close(l.app.ready)
+	}
+	if l.app.OnState != nil {
+		l.app.OnState(s)
+	}
+}
+
+func (l *life) isReady() bool {
+	select {
+	case <-l.app.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *life) perform(act action, o occurrence) {
+	switch act {
+	case doAnnounce:
+		l.announce()
+	case doOwn:
+		l.nextUpgrade() // a HUP that came early
+	case doDefer:
+		l.deferUpgrade(o.request)
+	case doUpgrade:
+		l.startUpgrade(o.request)
+	case doQueue:
+		l.queueUpgrade(o.request)
+	case doForward:
+		l.forwardUpgrade(o.request)
+	case doResume:
+		l.nextUpgrade()
+	case doAbort:
+		l.up.cancel(errors.New("the service is stopping"))
+		l.beginDrain(o)
+	case doDrain:
+		l.beginDrain(o)
+	case doNote:
+		l.log.Error("failed in the drain", "error", o.err)
+	case doCut:
+		l.cutWork()
+	case doExit:
+		l.exit(o.err)
+	case doQuit:
+		err := fmt.Errorf("gracerun: interrupted twice; in hand were: %s", describe(l.inHandNames()))
+		l.fault = errors.Join(l.fault, err)
+	}
+}
+
+// announce says that this generation serves; without a predecessor the service
+// is its own at once.
+func (l *life) announce() {
+	l.announced = true
+	if l.self.Legacy() == nil || l.orphan {
+		l.handle(occurrence{event: evGo})
+		return
+	}
+	l.self.Serving(l.version)
+	l.mu.Lock()
+	l.stage = handoff.StageProbation
+	l.mu.Unlock()
+}
+
+// own makes this generation the owner of the service. From here on nothing can
+// refuse.
+func (l *life) own() {
+	l.owner = true
+	l.self.Commit()
+	if err := l.sockets.CloseUnused(); err != nil {
+		l.log.Error("closing dropped sockets", "error", err)
+	}
+	if l.pid != nil {
+		if err := l.pid.WritePID(); err != nil {
+			l.log.Error("the pid file does not name this process", "error", err)
+		}
+	}
+	for _, t := range l.work.tasks {
+		go t.run(l, t)
+	}
+	now := time.Now()
+	took := now.Sub(l.since)
+	if legacy := l.self.Legacy(); legacy != nil {
+		took = now.Sub(legacy.Asked)
+		l.mu.Lock()
+		l.lastUpgrade = UpgradeResult{From: legacy.From, To: l.self.Number(), PID: os.Getpid(), Took: took, At: now}
+		l.mu.Unlock()
+	}
+	l.log.Info("ready", "pid", os.Getpid(), "version", l.version, "took", took)
+}
+
+func (l *life) beginDrain(o occurrence) {
+	switch {
+	case o.event == evCommitted:
+		l.sockets.Release()
+		l.log.Info("draining: the successor has taken over", "in_hand", describe(l.inHandNames()))
+		defer l.nextUpgrade()
+	case o.event == evFault:
+		l.fault = fmt.Errorf("gracerun: %w", o.err)
+		if !l.owner {
+			l.self.Failed(l.startStage(), o.err)
+		}
+		l.log.Error("draining: the service has failed", "error", o.err)
+	default:
+		l.log.Info("draining: the service stops", "why", o.why)
+		if l.owner {
+			l.sockets.Unlink() // no client is to find a file that nobody answers
+		}
+	}
+	l.mu.Lock()
+	l.stopTaking()
+	served := l.served // and no accept loop starts from here on
+	l.mu.Unlock()
+	if !served {
+		l.cut(ErrDraining) // there is nothing to finish but Setup
+	} else if l.drainTimeout > 0 {
+		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
+	}
+	go l.drain()
+}
+
+// cutWork is the drain's deadline.
+func (l *life) cutWork() {
+	if l.end.do.Err() != nil {
+		return
+	}
+	names := append(l.inHandNames(), l.jobs.stuck()...)
+	l.late(names...)
+	l.log.Warn("the drain deadline passed", "in_hand", describe(names))
+	l.cut(ErrDrainTimeout)
+}
+
+func (l *life) exit(err error) {
+	if err != nil {
+		err = fmt.Errorf("gracerun: %w", err)
+	}
+	l.fault = errors.Join(l.fault, l.lateError(), err)
+	for _, p := range l.self.Older() {
+		p.Leaving()
+	}
+	l.self.Close()
+	l.log.Info("done")
+}

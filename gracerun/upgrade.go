@@ -1,0 +1,298 @@
+package gracerun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/handoff"
+)
+
+// UpgradeError says why an upgrade failed. Nothing has changed: the generation
+// that was asked serves on.
+type UpgradeError struct {
+	// PID is that of the new process; 0 if there was none, or it never spoke.
+	PID int
+	// Stage is where it failed: "wait" (at the limit of generations), "start",
+	// "init", "setup", "listen", "check", "probation" or "commit".
+	Stage string
+	// Err is the reason: the new process's own words where it had any.
+	Err error
+}
+
+func (e *UpgradeError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("gracerun: upgrade failed at %s: %v", e.Stage, e.Err)
+	}
+	return fmt.Sprintf("gracerun: upgrade failed at %s (pid %d): %v", e.Stage, e.PID, e.Err)
+}
+
+// Unwrap returns e.Err.
+func (e *UpgradeError) Unwrap() error { return e.Err }
+
+// A request is one demand for an upgrade: by a signal, by a call of Upgrade, or
+// by an older generation.
+type request struct {
+	at    time.Time
+	reply chan error // of a call; gets one answer
+	from  *handoff.Peer
+	id    uint64 // from's
+
+	gaveUp error // the call's context ended
+}
+
+func (r *request) answer(err error) {
+	switch {
+	case r.reply != nil:
+		if err != nil && r.gaveUp != nil {
+			err = errors.Join(r.gaveUp, err)
+		}
+		r.reply <- err
+	case r.from != nil:
+		var refusal *handoff.Refusal
+		if up := new(UpgradeError); errors.As(err, &up) {
+			refusal = &handoff.Refusal{PID: up.PID, Stage: up.Stage, Err: up.Err}
+		} else if err != nil {
+			refusal = &handoff.Refusal{Err: err}
+		}
+		r.from.Upgraded(r.id, refusal)
+	}
+}
+
+// Upgrade replaces this process by the program that is now where it was started
+// from. It returns nil when the successor has committed: then this generation
+// is draining, and Run will return. An error is an [*UpgradeError], or
+// [ErrNotReady], or [ErrDraining]: nothing has changed.
+//
+// A call that comes before the new process is started joins the upgrade under
+// way; one that comes after asks for one more, so that the program installed
+// last ends up running.
+//
+// When ctx ends, the upgrade is given up if it is not too late, and Upgrade
+// returns when that is done. If somebody else asked for it, too, it goes on, and
+// the error wraps [ErrUpgrading].
+func (a *App) Upgrade(ctx context.Context) error {
+	a.mu.Lock()
+	l := a.life
+	a.mu.Unlock()
+	if l == nil {
+		return ErrNotReady
+	}
+	r := &request{at: time.Now(), reply: make(chan error, 1)}
+	if !l.post(occurrence{event: evUpgrade, request: r}) {
+		return ErrDraining
+	}
+	select {
+	case err := <-r.reply:
+		return err
+	case <-l.done:
+	case <-ctx.Done():
+		l.post(occurrence{giveUp: r, err: context.Cause(ctx)})
+		select {
+		case err := <-r.reply:
+			return err
+		case <-l.done:
+		}
+	}
+	select { // Run ended, maybe because of this very upgrade
+	case err := <-r.reply:
+		return err
+	default:
+		return ErrDraining
+	}
+}
+
+// upgrades is what the owner of the state knows of upgrades. What
+// the attempt or the drain look at, too, is guarded by life.mu.
+type upgrades struct {
+	current   []*request // who waits for the attempt under way
+	queue     []*request // who asked after its child was started
+	cancel    context.CancelCauseFunc
+	spawned   bool // life.mu
+	began     time.Time
+	idle      chan struct{} // life.mu; closed while no attempt is under way
+	forwarded map[uint64]*request
+	lastID    uint64
+}
+
+// startUpgrade begins an attempt for r and for those in the queue.
+func (l *life) startUpgrade(r *request) {
+	u := &l.up
+	u.current, u.queue = append(u.queue, r), nil
+	u.began = u.current[0].at
+	idle := make(chan struct{})
+	var ctx context.Context
+	ctx, u.cancel = context.WithCancelCause(context.Background())
+	l.mu.Lock()
+	u.spawned, u.idle, l.childPID = false, idle, 0
+	l.mu.Unlock()
+	l.log.Info("upgrade asked for", "program", os.Args[0])
+	limits := handoff.Limits{Ready: l.readyTimeout, Probation: l.probation, Drain: l.drainTimeout, Generations: l.generations}
+	go func() {
+		defer close(idle)
+		err := l.self.Upgrade(ctx, limits, l.estate, l.progress)
+		if err != nil {
+			l.post(occurrence{event: evRefused, err: err})
+		} else {
+			l.post(occurrence{event: evCommitted})
+		}
+	}()
+}
+
+// estate is called when the child is about to be started: from now on a request
+// may mean a newer program than the one that runs.
+func (l *life) estate() handoff.Estate {
+	l.mu.Lock()
+	l.up.spawned = true
+	l.mu.Unlock()
+	handles, conns := l.sockets.Handles()
+	return handoff.Estate{
+		App: l.name, Version: l.version, Since: l.since, Asked: l.up.began,
+		Handles: handles, Conns: conns, Lock: l.pid,
+	}
+}
+
+func (l *life) progress(p handoff.Progress) {
+	if p.Stage == handoff.StageWait {
+		l.log.Warn("upgrade waits: too many generations are alive", "limit", l.generations,
+			"generation", p.For.Generation, "pid", p.For.PID)
+		return
+	}
+	l.log.Debug("upgrade", "stage", p.Stage, "pid", p.PID)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.childPID = p.PID
+}
+
+// queueUpgrade joins the attempt under way, or asks for one more after it.
+func (l *life) queueUpgrade(r *request) {
+	l.mu.Lock()
+	spawned := l.up.spawned
+	l.mu.Unlock()
+	if spawned {
+		l.up.queue = append(l.up.queue, r)
+	} else {
+		l.up.current = append(l.up.current, r)
+	}
+}
+
+// deferUpgrade keeps a signal until this generation is ready; a call gets its
+// answer.
+func (l *life) deferUpgrade(r *request) {
+	if r.reply != nil {
+		r.answer(ErrNotReady)
+		return
+	}
+	l.up.queue = append(l.up.queue, r)
+}
+
+// giveUp takes back r, whose context has ended.
+func (l *life) giveUp(r *request, cause error) {
+	if i := slices.Index(l.up.queue, r); i >= 0 {
+		l.up.queue = slices.Delete(l.up.queue, i, i+1)
+		r.answer(cause)
+		return
+	}
+	i := slices.Index(l.up.current, r)
+	if i < 0 {
+		return // it has its answer, or waits for that of the successor
+	}
+	r.gaveUp = cause
+	wanted := slices.ContainsFunc(l.up.current, func(r *request) bool { return r.gaveUp == nil })
+	if wanted {
+		l.up.current = slices.Delete(l.up.current, i, i+1)
+		r.reply <- fmt.Errorf("%w: %w", ErrUpgrading, cause)
+		return
+	}
+	l.up.cancel(cause)
+}
+
+// endUpgrade records how the attempt went and answers those who asked for it.
+func (l *life) endUpgrade(err error) {
+	number := l.self.Number()
+	result := UpgradeResult{From: number, To: number + 1, Took: time.Since(l.up.began), At: time.Now()}
+	l.mu.Lock()
+	result.PID = l.childPID
+	l.mu.Unlock()
+	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
+		err = &UpgradeError{PID: refusal.PID, Stage: refusal.Stage, Err: refusal.Err}
+		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
+		l.log.Error("upgrade failed: this generation serves on", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+	} else {
+		l.log.Info("upgrade committed", "pid", result.PID, "took", result.Took)
+	}
+	l.mu.Lock()
+	l.lastUpgrade = result
+	l.mu.Unlock()
+	for _, r := range l.up.current {
+		r.answer(err)
+	}
+	l.up.current = nil
+}
+
+// nextUpgrade serves the queue: with an upgrade where that is this generation's
+// business, else by passing it on.
+func (l *life) nextUpgrade() {
+	if len(l.up.queue) == 0 {
+		return
+	}
+	if l.state == StateReady {
+		r := l.up.queue[len(l.up.queue)-1]
+		l.up.queue = l.up.queue[:len(l.up.queue)-1]
+		l.handle(occurrence{event: evUpgrade, request: r})
+		return
+	}
+	queue := l.up.queue
+	l.up.queue = nil
+	for _, r := range queue {
+		l.forwardUpgrade(r)
+	}
+}
+
+// forwardUpgrade passes r on to the successor: the program installed last is to
+// end up running, whoever was asked.
+func (l *life) forwardUpgrade(r *request) {
+	s := l.self.Successor()
+	if s == nil || !s.Alive() {
+		r.answer(ErrDraining)
+		return
+	}
+	l.up.lastID++
+	if l.up.forwarded == nil {
+		l.up.forwarded = map[uint64]*request{}
+	}
+	l.up.forwarded[l.up.lastID] = r
+	s.Upgrade(l.up.lastID)
+}
+
+// forwardedUpgrade is the answer of the successor.
+func (l *life) forwardedUpgrade(ev handoff.Upgraded) {
+	r := l.up.forwarded[ev.ID]
+	if r == nil {
+		return
+	}
+	delete(l.up.forwarded, ev.ID)
+	if ev.Refusal == nil {
+		r.answer(nil)
+		return
+	}
+	r.answer(&UpgradeError{PID: ev.Refusal.PID, Stage: ev.Refusal.Stage, Err: ev.Refusal.Err})
+}
+
+// upgradeIdle returns a channel that is closed when no attempt is under way.
+func (l *life) upgradeIdle() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up.idle
+}
+
+func describe(names []string) string {
+	if len(names) == 0 {
+		return "nothing but idle connections"
+	}
+	return strings.Join(names, ", ")
+}
