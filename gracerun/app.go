@@ -264,7 +264,7 @@ func (a *App) check() error {
 		faults = append(faults, fmt.Errorf("the name %q cannot be that of a file: set App.Name", n))
 	}
 	if a.Generations == 1 {
-		faults = append(faults, errors.New("Generations is 1: an upgrade needs two, the old one and the new"))
+		faults = append(faults, errors.New("the limit Generations is 1: an upgrade needs two, the old one and the new"))
 	}
 	return errors.Join(faults...)
 }

@@ -80,6 +80,10 @@ func UntilDrain(ctx context.Context) context.Context {
 		return e.take
 	}
 	child, cancel := context.WithCancelCause(ctx)
+	if e.take.Err() != nil { // AfterFunc would end it only in a moment
+		cancel(context.Cause(e.take))
+		return child
+	}
 	stop := context.AfterFunc(e.take, func() { cancel(context.Cause(e.take)) })
 	context.AfterFunc(ctx, func() { stop() })
 	return child

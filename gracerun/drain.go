@@ -17,15 +17,17 @@ const (
 	cutGrace       = time.Second     // for what was cut, to notice
 )
 
-// drain lets what is in hand finish, once nothing is taken any more, and says so. It runs once, beside the owner of the state, which cuts it at the
+// drain lets what is in hand finish, once nothing is taken any more, and says so.
+// Only the owner of the service waits for older generations: to a child that
+// fails, the older one is the owner. It runs once, beside the owner of the state, which cuts it at the
 // deadline by ending l.end.do.
-func (l *life) drain() {
+func (l *life) drain(owner bool) {
 	l.awaitBringUp()
 	errs := l.drainServers()
 	l.awaitJobs()
 	errs = append(errs, l.cleanUp()...)
 	<-l.upgradeIdle()
-	if l.self.Successor() == nil {
+	if owner && l.self.Successor() == nil {
 		l.awaitOlder()
 	}
 	errs = append(errs, l.sockets.Close())

@@ -99,6 +99,7 @@ type life struct {
 	announced bool
 	orphan    bool // the predecessor died before this generation served
 	owner     bool
+	stopping  bool // while an upgrade was under way
 	fault     error
 
 	mu          sync.Mutex
@@ -328,8 +329,13 @@ func (l *life) hear(ev any) {
 func (l *life) handle(o occurrence) {
 	to, act := next(l.state, o.event)
 	switch o.event {
-	case evRefused, evCommitted:
+	case evRefused:
 		l.endUpgrade(o.err)
+	case evCommitted:
+		l.endUpgrade(nil)
+		if l.stopping { // too late to give it up: the stop is the successor's
+			l.self.Successor().Stop(l.drainTimeout)
+		}
 	case evGo:
 		if act == doOwn {
 			l.own()
@@ -379,6 +385,7 @@ func (l *life) perform(act action, o occurrence) {
 	case doResume:
 		l.nextUpgrade()
 	case doAbort:
+		l.stopping = true
 		l.up.cancel(errors.New("the service is stopping"))
 		l.beginDrain(o)
 	case doDrain:
@@ -463,7 +470,7 @@ func (l *life) beginDrain(o occurrence) {
 	} else if l.drainTimeout > 0 {
 		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
 	}
-	go l.drain()
+	go l.drain(l.owner)
 }
 
 // cutWork is the drain's deadline.

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 )
 
 // Prepare writes this process's pid, complete, to a temporary file beside the pid file, so
@@ -47,7 +50,9 @@ func (f *File) Remove() error {
 	if f.lock == nil {
 		return &fs.PathError{Op: "remove", Path: f.path, Err: fs.ErrClosed}
 	}
-	return errors.Join(f.discard(), removeOwn(f.path))
+	err := errors.Join(f.discard(), removeOwn(f.path))
+	f.sweep()
+	return err
 }
 
 // removeOwn deletes the file at path if it names this process.
@@ -90,7 +95,9 @@ func (f *File) prepare(op string) error {
 	if f.temp != "" {
 		return nil
 	}
-	temp, err := os.CreateTemp(filepath.Dir(f.path), "."+filepath.Base(f.path)+".*")
+	f.sweep()
+	path := filepath.Join(filepath.Dir(f.path), fmt.Sprintf("%s%d%s", f.tempPrefix(), os.Getpid(), tempSuffix))
+	temp, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -101,11 +108,40 @@ func (f *File) prepare(op string) error {
 	if cerr := temp.Close(); err == nil {
 		err = cerr
 	}
-	f.temp = temp.Name()
+	f.temp = path
 	if err != nil {
 		f.discard()
 	}
 	return err
+}
+
+// A prepared file names its process, so that it can be told when nobody wants it any more.
+const tempSuffix = ".new"
+
+func (f *File) tempPrefix() string { return "." + filepath.Base(f.path) + "." }
+
+// sweep deletes what processes prepared that died before their commit, and what an earlier
+// process with this one's pid left. It does not fail: such a file is in nobody's way.
+func (f *File) sweep() {
+	entries, _ := os.ReadDir(filepath.Dir(f.path))
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), f.tempPrefix())
+		name, isTemp := strings.CutSuffix(name, tempSuffix)
+		pid, err := strconv.Atoi(name)
+		if ok && isTemp && err == nil && (pid == os.Getpid() || !exists(pid)) {
+			os.Remove(filepath.Join(filepath.Dir(f.path), e.Name()))
+		}
+	}
+}
+
+// exists reports whether there is a process, or a zombie, with the pid.
+func exists(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Release()
+	return !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // discard deletes a prepared file.

@@ -72,7 +72,7 @@ type attempt struct {
 	stage   string
 	cause   error // why it was given up; nil = it was not
 	told    bool  // told to take over: from here only its exit is a failure
-	alive   bool  // it said that it serves: its requests are requests too
+	alive   bool  // its accept loops run: its requests are requests too
 
 	ready, probation, last <-chan time.Time
 }
@@ -99,7 +99,7 @@ func (a *attempt) run(ctx context.Context) error {
 			a.hear(m)
 		case <-a.ready:
 			a.ready = nil
-			a.abort(fmt.Errorf("not serving after %v", a.limits.Ready))
+			a.abort(a.late())
 		case <-a.probation:
 			a.probation = nil
 			a.commit()
@@ -111,6 +111,17 @@ func (a *attempt) run(ctx context.Context) error {
 			a.end()
 		}
 	}
+}
+
+// late says what the child did instead of serving in time.
+func (a *attempt) late() error {
+	switch a.stage {
+	case StageStart:
+		return fmt.Errorf("not serving after %v: the child never spoke", a.limits.Ready)
+	case StageInit:
+		return fmt.Errorf("not serving after %v: the child runs, but no App of this one's name does", a.limits.Ready)
+	}
+	return fmt.Errorf("not serving after %v: the child is still busy with %s", a.limits.Ready, a.stage)
 }
 
 func (a *attempt) enter(stage string) {
@@ -130,8 +141,10 @@ func (a *attempt) hear(m message) {
 			a.enter(StageInit)
 		} else { // given up before it could hear it
 			a.send(message{Type: typeAbort, Error: a.cause.Error()})
+			a.last = timer(a.patience())
 		}
 	case typeStage:
+		a.alive = a.alive || m.Stage == StageCheck
 		if a.cause == nil {
 			a.enter(m.Stage)
 		}
@@ -166,17 +179,14 @@ func (a *attempt) commit() {
 	a.enter(StageCommit)
 }
 
-// abort asks the child to finish what it has in hand and exit. One that was told
-// to take over may have done so already: it gets the message, and its exit or
+// abort asks the child to finish what it has in hand and exit. For one that was
+// told to take over it is too late: it may have done so already, and its exit or
 // its ready byte says how it went.
 func (a *attempt) abort(cause error) {
-	if a.cause != nil {
+	if a.cause != nil || a.told {
 		return
 	}
 	a.send(message{Type: typeAbort, Error: cause.Error()})
-	if a.told {
-		return
-	}
 	a.cause = cause
 	a.ready, a.probation = nil, nil
 	if a.pid == 0 {
@@ -199,7 +209,12 @@ func (a *attempt) patience() time.Duration {
 }
 
 func (a *attempt) end() {
-	if err := a.kill(a.pid); err != nil {
+	err := a.kill(a.pid)
+	switch {
+	case err == nil:
+	case a.pid == 0: // it is only being started: try again
+		a.last = timer(abortGrace)
+	default:
 		a.cause = fmt.Errorf("%w (and it cannot be ended: %w)", a.cause, err)
 	}
 }
@@ -215,7 +230,9 @@ func (a *attempt) refusal(exit error) error {
 				a.stage = m.Stage
 			}
 		case typeServing:
-			a.stage = StageProbation
+			if a.cause == nil {
+				a.stage = StageProbation
+			}
 		case typeFailed:
 			if a.cause == nil {
 				a.stage, a.cause = m.Stage, errors.New(m.Error)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 )
 
 // maxItems is how many descriptors go into one message: fewer than the kernel
@@ -162,47 +164,60 @@ func (b *birth) kill(pid int) error {
 	if b.child != nil {
 		return b.child.kill()
 	}
-	pid, err := b.findChild()
-	if err != nil {
-		return err
+	if !b.sweep() && pid == 0 {
+		return errors.New("no process has its channel")
 	}
-	p, err := openProcess(pid)
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	return p.kill()
+	return nil
 }
 
-// findChild finds a child that never spoke, which may be no program of ours at
-// all: it is the process below this one that has our socket where tableflip put
-// it.
-func (b *birth) findChild() (int, error) {
+// sweep ends every process that has the channel where tableflip put it: a child
+// that never spoke, which may be no program of ours at all, and what such a
+// child has started. It reports whether there was one.
+func (b *birth) sweep() (found bool) {
+	for range 100 { // each round may find what the one before it just started
+		pids, err := b.findChildren()
+		if err != nil || len(pids) == 0 {
+			break
+		}
+		for _, pid := range pids {
+			if p, err := openProcess(pid); err == nil {
+				p.kill()
+				<-p.done
+				p.close()
+			}
+		}
+		found = true
+	}
+	return found
+}
+
+func (b *birth) findChildren() ([]int, error) {
 	var st unix.Stat_t
 	rc, err := b.theirs.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	rc.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
 	if err != nil {
-		return 0, os.NewSyscallError("fstat", err)
+		return nil, os.NewSyscallError("fstat", err)
 	}
 	socket := fmt.Sprintf("socket:[%d]", st.Ino)
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	var pids []int
 	for _, e := range procs {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fdChannel))
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, early.Channel))
 		if link == socket {
-			return pid, nil
+			pids = append(pids, pid)
 		}
 	}
-	return 0, errors.New("no process has its channel")
+	return pids, nil
 }
 
 // end makes the child the successor, or removes what is left of it.
@@ -210,6 +225,8 @@ func (b *birth) end(committed bool) {
 	if committed {
 		b.succeed()
 		b.ch = nil // it is the successor's
+	} else {
+		b.sweep() // a script may be gone and what it started not
 	}
 	b.close()
 	if committed {

@@ -14,24 +14,16 @@ import (
 
 	"github.com/cloudflare/tableflip"
 	"golang.org/x/sys/unix"
-)
 
-// Descriptors of a child that tableflip started (0 to 2 are the standard ones).
-const (
-	fdReady   = 3 // write end: one byte is the commit
-	fdNames   = 4 // read end: the names of the files; its EOF says that the parent is gone
-	fdChannel = 5 // the only file we give it
+	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 )
-
-// sentinel is what tableflip puts into a child's environment.
-const sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
 
 // engineFile is the name of our one file in tableflip's list.
 const engineFile = "gracerun"
 
 // inherited is what a predecessor left in this process: nil in the first
-// generation. It is set once, by init.
-var inherited *inheritance
+// generation.
+var inherited = inherit()
 
 // An inheritance is the child's side of an upgrade, up to the commit.
 type inheritance struct {
@@ -44,13 +36,11 @@ type inheritance struct {
 	claimed chan struct{}  // holds one token: the first App of the right name takes it
 }
 
-// init acts only in a process that a predecessor started, which its first packet
-// proves (see marked), and before any other code of the service: a HUP must not
-// kill the child, and no command that the service starts may inherit a
-// descriptor or a variable of the hand-over.
-func init() {
-	if os.Getenv(sentinel) == "" || !marked() {
-		return
+// inherit runs before main, so that a HUP does not kill a child that is busy
+// with code of its own before it calls Run.
+func inherit() *inheritance {
+	if !early.Handover() {
+		return nil
 	}
 	hup := make(chan os.Signal, 1)
 	caught := make(chan struct{})
@@ -58,44 +48,17 @@ func init() {
 		signal.Notify(hup, syscall.SIGHUP)
 		close(caught)
 	}()
-	inherited = &inheritance{hup: hup, claimed: make(chan struct{}, 1), release: func() {}}
-	inherited.err = inherited.open()
-	os.Unsetenv(sentinel)
+	in := &inheritance{hup: hup, claimed: make(chan struct{}, 1), release: func() {}}
+	in.err = in.open()
 	<-caught
-}
-
-// marked reports whether this process was started by a predecessor of ours. The
-// variable alone proves nothing: a command run by any program that uses
-// tableflip inherits it, and in a fresh process descriptors 3 and 4 are the Go
-// runtime's own. The proof is the first packet in the channel, which can be read
-// only once.
-func marked() bool {
-	if !isPipe(fdReady, unix.O_WRONLY) || !isPipe(fdNames, unix.O_RDONLY) {
-		return false
-	}
-	kind, err := unix.GetsockoptInt(fdChannel, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err != nil || kind != unix.SOCK_SEQPACKET {
-		return false
-	}
-	head := make([]byte, frameHeader+len(startPrefix))
-	n, _, err := unix.Recvfrom(fdChannel, head, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return err == nil && n == len(head) && string(head[:len(frameMagic)]) == frameMagic && string(head[frameHeader:]) == startPrefix
-}
-
-func isPipe(fd, mode int) bool {
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return false
-	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	return err == nil && flags&unix.O_ACCMODE == mode
+	return in
 }
 
 func (in *inheritance) open() error {
-	if err := closeOnExec(fdReady); err != nil {
+	if err := closeOnExec(early.Ready); err != nil {
 		return err
 	}
-	fd, err := unix.FcntlInt(fdChannel, unix.F_DUPFD_CLOEXEC, fdChannel)
+	fd, err := unix.FcntlInt(early.Channel, unix.F_DUPFD_CLOEXEC, early.Channel)
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
@@ -118,7 +81,9 @@ func (in *inheritance) open() error {
 	if in.release, err = relay(); err != nil {
 		return err
 	}
+	os.Setenv(early.Sentinel, "yes") // for tableflip's eyes, and as long as it looks
 	in.upg, err = newEngine()
+	os.Unsetenv(early.Sentinel)
 	return err
 }
 
@@ -166,7 +131,7 @@ func relay() (release func(), err error) {
 		return nil, err
 	}
 	var dupErr error
-	err = rc.Control(func(fd uintptr) { dupErr = unix.Dup3(int(fd), fdNames, unix.O_CLOEXEC) })
+	err = rc.Control(func(fd uintptr) { dupErr = unix.Dup3(int(fd), early.Names, unix.O_CLOEXEC) })
 	if err = errors.Join(err, os.NewSyscallError("dup3", dupErr)); err != nil {
 		w.Close()
 		return nil, err

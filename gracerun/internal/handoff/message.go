@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 	"github.com/gracerun/grace/listener"
 )
 
@@ -80,10 +81,7 @@ const (
 )
 
 const (
-	startPrefix = `{"type":"start",` // how the body of a start message begins, in every version
-
-	frameMagic  = "GRUN"
-	frameHeader = len(frameMagic) + 4
+	frameHeader = len(early.Magic) + 4
 	maxFrame    = 128 << 10 // of a whole frame, header included
 	maxText     = 16 << 10  // of an error's text
 )
@@ -102,7 +100,7 @@ func encode(m message) ([]byte, error) {
 		return nil, fmt.Errorf("encode %s: %d bytes, the limit is %d", m.Type, len(body), maxFrame-frameHeader)
 	}
 	frame := make([]byte, 0, frameHeader+len(body))
-	frame = append(frame, frameMagic...)
+	frame = append(frame, early.Magic...)
 	frame = binary.BigEndian.AppendUint32(frame, uint32(len(body)))
 	return append(frame, body...), nil
 }
@@ -114,10 +112,10 @@ var errNotOurs = errors.New("not a message of this protocol")
 // build may say more than this one understands.
 func decode(frame []byte) (message, error) {
 	var m message
-	if len(frame) < frameHeader || string(frame[:len(frameMagic)]) != frameMagic {
+	if len(frame) < frameHeader || string(frame[:len(early.Magic)]) != early.Magic {
 		return m, errNotOurs
 	}
-	size := binary.BigEndian.Uint32(frame[len(frameMagic):frameHeader])
+	size := binary.BigEndian.Uint32(frame[len(early.Magic):frameHeader])
 	if body := frame[frameHeader:]; uint64(len(body)) != uint64(size) {
 		return m, fmt.Errorf("message of %d bytes says it has %d", len(body), size)
 	}

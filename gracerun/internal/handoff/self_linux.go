@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
+	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 	"github.com/gracerun/grace/listener"
 )
 
@@ -77,7 +78,7 @@ var errClaimed = errors.New("the hand-over of this process is taken")
 
 // claimEngine is for the first generation.
 func (s *Self) claimEngine() {
-	os.Unsetenv(sentinel) // leaked by somebody else's tableflip: New would wait for ever
+	os.Unsetenv(early.Sentinel) // leaked by somebody else's tableflip: New would wait for ever
 	upg, err := newEngine()
 	if err != nil {
 		s.noUpg = fmt.Errorf("%w: %w", errClaimed, err)

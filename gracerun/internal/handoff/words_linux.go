@@ -11,7 +11,7 @@ import (
 // How much of a child's own words goes into an error.
 const (
 	maxLines = 5
-	maxTail  = 4 << 10
+	maxTail  = 64 << 10
 )
 
 // words are the reason of a child that just exited: the text of its panic, else
@@ -45,8 +45,23 @@ func crashText(f *os.File) string {
 	if err != nil {
 		return ""
 	}
-	text, _, _ := strings.Cut(string(report), "\n\ngoroutine ")
+	return withoutStacks(string(report))
+}
+
+func withoutStacks(report string) string {
+	text, _, _ := strings.Cut(report, "\n\ngoroutine ")
 	return strings.TrimSpace(text)
+}
+
+// crashIn finds the report of a panic among other lines: of a process that died
+// before the memory for it was in place.
+func crashIn(text string) string {
+	for _, begin := range []string{"panic: ", "fatal error: "} {
+		if i := strings.LastIndex("\n"+text, "\n"+begin); i >= 0 {
+			return text[i:]
+		}
+	}
+	return ""
 }
 
 // A logMark is a place in a log file.
@@ -84,6 +99,9 @@ func (m logMark) tail() string {
 	text, err := io.ReadAll(io.NewSectionReader(r, from, maxTail))
 	if err != nil {
 		return ""
+	}
+	if report := crashIn(string(text)); report != "" {
+		return withoutStacks(report)
 	}
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.Join(lines[max(0, len(lines)-maxLines):], "\n")

@@ -218,6 +218,11 @@ func (c *conn) judge(boundary bool) verdict {
 	}
 	c.ended = true
 	c.s.expired.Add(1)
+	if w, ok := c.raw.(interface{ CloseWrite() error }); ok && !c.tls {
+		// Now, not some scheduling later in net/http's Close: a request that crosses this FIN
+		// on its way is lost to a client that looked before it sent (RFC 9112, section 9.5).
+		w.CloseWrite()
+	}
 	return retire
 }
 

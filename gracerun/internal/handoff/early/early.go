@@ -1,0 +1,26 @@
+// Package early is the first of this module to run in a child: it hides the
+// hand-over's descriptors and variable before any package that can start a
+// command has been initialised.
+//
+// It imports package syscall alone, and must: packages are initialised as soon
+// as their imports are, in the order of their paths (the Go specification,
+// "Program initialization"), so that this one precedes everything that needs
+// package os, wherever it comes from.
+package early
+
+// Sentinel is the variable that tableflip puts into the environment of a child.
+const Sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
+
+// Descriptors of a child that tableflip started (0 to 2 are the standard ones).
+const (
+	Ready   = 3 // write end: one byte is the commit
+	Names   = 4 // read end: the names of the files; its EOF says that the parent is gone
+	Channel = 5 // the only file that it is given
+)
+
+// Magic begins every message of the channel; four bytes of length and the body
+// follow. StartPrefix begins the body of the first.
+const (
+	Magic       = "GRUN"
+	StartPrefix = `{"type":"start",`
+)

@@ -1,0 +1,48 @@
+package early
+
+import "syscall"
+
+// handover is set once, by init.
+var handover bool
+
+// Handover reports whether a predecessor of ours started this process.
+func Handover() bool { return handover }
+
+// init acts only in a process that a predecessor started. The variable alone
+// proves nothing: a command run by any program that uses tableflip inherits it,
+// and in a fresh process descriptors 3 and 4 are the Go runtime's own. The proof
+// is the first packet in the channel, which can be read only once.
+func init() {
+	if v, _ := syscall.Getenv(Sentinel); v == "" {
+		return
+	}
+	if !isPipe(Ready, syscall.O_WRONLY) || !isPipe(Names, syscall.O_RDONLY) || !hasStart(Channel) {
+		return
+	}
+	handover = true
+	for _, fd := range []int{Ready, Names, Channel} {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.Unsetenv(Sentinel)
+}
+
+func isPipe(fd, mode int) bool {
+	var st syscall.Stat_t
+	if syscall.Fstat(fd, &st) != nil || st.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+		return false
+	}
+	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
+	return errno == 0 && int(flags)&syscall.O_ACCMODE == mode
+}
+
+// hasStart looks at the first packet without taking it.
+func hasStart(fd int) bool {
+	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	if err != nil || kind != syscall.SOCK_SEQPACKET {
+		return false
+	}
+	const length = 4
+	head := make([]byte, len(Magic)+length+len(StartPrefix))
+	n, _, err := syscall.Recvfrom(fd, head, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err == nil && n == len(head) && string(head[:len(Magic)]) == Magic && string(head[len(Magic)+length:]) == StartPrefix
+}
