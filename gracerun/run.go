@@ -125,19 +125,17 @@ func (a *App) run(ctx context.Context, w world) error {
 		return errors.New("gracerun: Run was called twice: an App runs once")
 	}
 	l := a.newLife(ctx)
-	caught := make(chan struct{})
-	go func() { // at once, since an early HUP kills, and beside the rest, since it takes its time
-		w.notify(l.signals)
-		close(caught)
-	}()
+	w.notify(l.signals) // before anything slow: an early HUP kills
 	defer w.silent(l.signals)
 	defer close(l.done)
 	var err error
 	if l.self, err = w.claim(l.name); err == nil {
 		err = l.prepare()
 	}
-	<-caught
 	if err != nil {
+		if held := new(pidfile.LockedError); errors.As(err, &held) && held.PID != 0 {
+			err = fmt.Errorf("already running (pid %d): %w", held.PID, err)
+		}
 		if l.self != nil {
 			l.self.Failed(handoff.StageInit, err)
 			l.self.Close()
@@ -308,6 +306,9 @@ func (l *life) hear(ev any) {
 		l.log.Info("an older generation is done", "older", ev.Peer.Generation, "pid", ev.Peer.PID)
 		l.wakeTasks("", time.Time{})
 	case handoff.Released:
+		if s := l.self.Successor(); s != nil { // it is the newest that waits for it
+			s.Released(ev.Name, ev.Due)
+		}
 		l.wakeTasks(ev.Name, ev.Due)
 	case handoff.Hurry:
 		ev.From.InHand(l.inHandNames())
@@ -390,6 +391,8 @@ func (l *life) perform(act action, o occurrence) {
 		l.beginDrain(o)
 	case doDrain:
 		l.beginDrain(o)
+	case doIgnore:
+		l.log.Warn("not stopping: this generation drains already", "why", o.why)
 	case doNote:
 		l.log.Error("failed in the drain", "error", o.err)
 	case doCut:
@@ -461,16 +464,22 @@ func (l *life) beginDrain(o occurrence) {
 			l.sockets.Unlink() // no client is to find a file that nobody answers
 		}
 	}
-	l.mu.Lock()
-	l.stopTaking()
-	served := l.served // and no accept loop starts from here on
-	l.mu.Unlock()
+	served := l.stop()
 	if !served {
 		l.cut(ErrDraining) // there is nothing to finish but Setup
 	} else if l.drainTimeout > 0 {
 		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
 	}
 	go l.drain(l.owner)
+}
+
+// stop ends the taking and reports whether there are accept loops; none starts
+// any more.
+func (l *life) stop() (served bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopTaking()
+	return l.served
 }
 
 // cutWork is the drain's deadline.

@@ -29,9 +29,7 @@ func (l *life) bringUp() error {
 		return err
 	}
 	l.enterStage(handoff.StageListen)
-	prepared := make(chan error, 1)
-	go func() { prepared <- l.preparePID() }()
-	if err := errors.Join(l.open(), <-prepared); err != nil {
+	if err := errors.Join(l.open(), l.preparePID()); err != nil {
 		return err
 	}
 	if err := l.serve(); err != nil {

@@ -81,6 +81,7 @@ const (
 	doResume          // report the refusal; the next request in the queue, if any
 	doDrain           // stop taking, finish, exit
 	doAbort           // the same, and the successor on its way is to leave, too
+	doIgnore          // say that a stop changes nothing
 	doNote            // remember the fault, it is Run's error
 	doCut             // the deadline: end what is still in hand
 	doExit            // Run returns
@@ -144,7 +145,7 @@ var table = [stateCount][eventCount]transition{
 		evUpgrade:   {StateDraining, doForward},
 		evRefused:   {StateDraining, doResume},
 		evCommitted: {StateDraining, doResume},
-		evStop:      {StateDraining, doNothing}, // a repeated TERM never begins a drain anew
+		evStop:      {StateDraining, doIgnore}, // a repeated TERM never begins a drain anew
 		evFault:     {StateDraining, doNote},
 		evDeadline:  {StateDraining, doCut},
 		evDrained:   {StateDone, doExit},

@@ -209,12 +209,14 @@ func (l *life) exclusive(t *task, due time.Time, body func(j *job, due time.Time
 		return
 	}
 	path := filepath.Join(filepath.Dir(l.pid.Path()), l.name+".task."+url.PathEscape(t.name))
+	first := due
 	claim := l.claim(path, t, &due)
-	if claim == nil {
-		return
+	if claim != nil {
+		due = body(j, due)
+		claim.Close()
+	} else if due == first {
+		due = time.Time{} // this generation never knew
 	}
-	due = body(j, due)
-	claim.Close()
 	if s := l.self.Successor(); s != nil {
 		s.Released(t.name, due)
 	}
@@ -238,11 +240,16 @@ func (l *life) claim(path string, t *task, due *time.Time) *pidfile.File {
 			if !d.IsZero() {
 				*due = d
 			}
+		case <-time.After(claimPeriod):
 		case <-l.end.take.Done():
 		}
 	}
 	return nil
 }
+
+// claimPeriod is how long a claim can be free and nobody takes it, should the
+// message that it is be lost with the generation that was to pass it on.
+const claimPeriod = time.Second
 
 // wakeTasks makes exclusive tasks look at their claims.
 func (l *life) wakeTasks(name string, due time.Time) {

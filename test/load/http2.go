@@ -80,7 +80,9 @@ func (s *h2Slot) take(ctx context.Context, t *Target, o *Outcome) (*h2Conn, *Fai
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.conn; c != nil {
-		announced, ended := c.wire.goaway.Load(), c.Err() != nil
+		// In this order: a GOAWAY ends a connection that has no stream.
+		ended := c.Err() != nil
+		announced := c.wire.goaway.Load()
 		if !announced && !ended {
 			c.users.Add(1)
 			return c, nil

@@ -23,6 +23,14 @@ const (
 // nobody.
 const abortGrace = 2 * time.Second
 
+// commitTimeout is how long a child that serves may take to take over once it
+// was told: it has one byte to write. A moment more, confirmTime, is for a
+// parent that was itself stopped meanwhile (SIGSTOP) to hear that it did.
+const (
+	commitTimeout = 10 * time.Second
+	confirmTime   = time.Second
+)
+
 // drainGrace is what a child that serves may need beyond its drain deadline.
 const drainGrace = 2 * time.Second
 
@@ -72,6 +80,8 @@ type attempt struct {
 	stage   string
 	cause   error // why it was given up; nil = it was not
 	told    bool  // told to take over: from here only its exit is a failure
+	overdue bool  // it was told, and commitTimeout has passed
+	owner   bool  // it said that it has taken over
 	alive   bool  // its accept loops run: its requests are requests too
 
 	ready, probation, last <-chan time.Time
@@ -161,6 +171,8 @@ func (a *attempt) hear(m message) {
 			return
 		}
 		a.probation = timer(a.limits.Probation)
+	case typeCommitted:
+		a.owner, a.last = true, nil
 	case typeFailed:
 		if a.cause == nil {
 			a.stage, a.cause = m.Stage, errors.New(m.Error)
@@ -175,6 +187,7 @@ func (a *attempt) commit() {
 		return
 	}
 	a.told = true
+	a.last = timer(commitTimeout)
 	a.send(message{Type: typeGo})
 	a.enter(StageCommit)
 }
@@ -183,7 +196,13 @@ func (a *attempt) commit() {
 // told to take over it is too late: it may have done so already, and its exit or
 // its ready byte says how it went.
 func (a *attempt) abort(cause error) {
-	if a.cause != nil || a.told {
+	if a.cause != nil {
+		return
+	}
+	if a.told {
+		if !a.overdue && !a.owner {
+			a.last = timer(abortGrace)
+		}
 		return
 	}
 	a.send(message{Type: typeAbort, Error: cause.Error()})
@@ -209,6 +228,14 @@ func (a *attempt) patience() time.Duration {
 }
 
 func (a *attempt) end() {
+	if a.told && a.cause == nil {
+		if !a.overdue {
+			a.overdue = true
+			a.last = timer(confirmTime)
+			return
+		}
+		a.cause = errors.New("it was told to take over and did not")
+	}
 	err := a.kill(a.pid)
 	switch {
 	case err == nil:

@@ -29,6 +29,7 @@ type birth struct {
 	theirs *os.File // kept, so that a queue nobody read can be emptied
 	crash  *os.File
 	me     *os.File
+	dups   []*os.File // of the handles of older generations
 	errout logMark
 	late   []packet // what did not fit into the queue: sent while the child reads
 
@@ -66,7 +67,11 @@ func (b *birth) open(e Estate) error {
 		return fmt.Errorf("a handle of this process (Linux 5.10 or later has it): %w", os.NewSyscallError("pidfd_open", err))
 	}
 	b.me = os.NewFile(uintptr(fd), "pidfd")
-	packets := b.s.packets(e, b.nonce, b.crash, b.me)
+	packets, dups, err := b.s.packets(e, b.nonce, b.crash, b.me)
+	b.dups = dups
+	if err != nil {
+		return err
+	}
 	for i, p := range packets {
 		err := b.ch.sendFiles(p.m, p.conns, false)
 		if errors.Is(err, unix.EAGAIN) && i > 0 {
@@ -275,9 +280,11 @@ func (s *Self) followSuccessor(p *Peer, messages <-chan message) {
 	for m := range messages {
 		hear(m)
 	}
-	if !p.Alive() {
+	select { // its end of the channel is closed a moment before it has exited
+	case <-p.Done():
 		p.ch.readQueued(hear) // what it said last
 		s.emit(Exited{Peer: p, Leaving: leaving})
+	case <-s.closed:
 	}
 }
 
@@ -288,7 +295,7 @@ func (b *birth) close() {
 		}
 		b.theirs.Close()
 	}
-	closeAll([]*os.File{b.crash, b.me})
+	closeAll(append(b.dups, b.crash, b.me))
 	if b.ch != nil {
 		b.ch.close()
 		if b.child != nil {

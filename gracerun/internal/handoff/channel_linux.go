@@ -122,6 +122,11 @@ func (c *channel) recv() (message, []*os.File, error) {
 		c.oob = make([]byte, unix.CmsgSpace(maxFiles*4))
 	}
 	n, oobn, flags, _, err := c.conn.ReadMsgUnix(c.buf, c.oob)
+	if errors.Is(err, unix.ECONNRESET) {
+		// It says, once, that the other side went and left messages of ours
+		// unread. What it had sent is all there.
+		n, oobn, flags, _, err = c.conn.ReadMsgUnix(c.buf, c.oob)
+	}
 	if err != nil {
 		return message{}, nil, err
 	}
@@ -136,12 +141,9 @@ func (c *channel) read(f func(message) bool) {
 		closeAll(files)
 		var op *net.OpError
 		switch {
-		case errors.As(err, &op) && !errors.Is(err, unix.ECONNRESET):
+		case errors.As(err, &op):
 			return
-		case err != nil:
-			// ECONNRESET says, once, that the other side left messages of
-			// ours unread; its own may still wait here.
-		case !f(m):
+		case err == nil && !f(m):
 			return
 		}
 	}

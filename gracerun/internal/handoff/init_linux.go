@@ -43,14 +43,9 @@ func inherit() *inheritance {
 		return nil
 	}
 	hup := make(chan os.Signal, 1)
-	caught := make(chan struct{})
-	go func() { // beside the rest: the first Notify takes a thread and its time
-		signal.Notify(hup, syscall.SIGHUP)
-		close(caught)
-	}()
+	signal.Notify(hup, syscall.SIGHUP)
 	in := &inheritance{hup: hup, claimed: make(chan struct{}, 1), release: func() {}}
 	in.err = in.open()
-	<-caught
 	return in
 }
 

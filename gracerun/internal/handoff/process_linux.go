@@ -72,6 +72,10 @@ func (p *process) close() {
 
 // close gives up what this process has of p.
 func (p *Peer) close() {
-	p.ch.close()
-	p.proc.close()
+	if p.ch != nil {
+		p.ch.close()
+	}
+	if p.proc != nil {
+		p.proc.close()
+	}
 }

@@ -3,6 +3,7 @@ package handoff
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -112,31 +113,45 @@ func (s *Self) idle() error {
 func (s *Self) receive() error {
 	start := s.in.start
 	s.legacy = &Legacy{Asked: time.Unix(0, start.Asked), From: start.Generation - 1}
-	procs := map[int]*Peer{}
-	for got := 0; got < start.Total; {
+	peers := map[int]*Peer{}
+	err := s.receiveFiles(start.Total, peers)
+	for _, number := range slices.Sorted(maps.Keys(peers)) {
+		p := peers[number]
+		if p.proc == nil || p.ch == nil {
+			p.close()
+			err = errors.Join(err, fmt.Errorf("generation %d came without a handle or a channel", number))
+			continue
+		}
+		s.older = append(s.older, p)
+	}
+	if err != nil {
+		return err
+	}
+	s.pred = peers[s.legacy.From]
+	if s.pred == nil {
+		return errors.New("the predecessor's handle did not come")
+	}
+	s.wg.Go(s.awaitVerdict)
+	return nil
+}
+
+func (s *Self) receiveFiles(total int, peers map[int]*Peer) error {
+	for got := 0; got < total; {
 		m, files, err := s.in.ch.recv()
 		if err != nil {
 			return fmt.Errorf("receive descriptors: %w", err)
 		}
+		if m.Type == typeAbort {
+			return errors.New("the predecessor gave the upgrade up: " + m.Error)
+		}
 		got += len(files)
 		for i, it := range m.Items {
-			if err := s.accept(it, files[i], procs); err != nil {
+			if err := s.accept(it, files[i], peers); err != nil {
 				closeAll(files[i+1:])
 				return err
 			}
 		}
 	}
-	for _, p := range procs {
-		if p.proc == nil || p.ch == nil {
-			return fmt.Errorf("generation %d came without a handle or a channel", p.Generation)
-		}
-		s.older = append(s.older, p)
-	}
-	s.pred = procs[s.legacy.From]
-	if s.pred == nil {
-		return errors.New("the predecessor's handle did not come")
-	}
-	s.wg.Go(s.awaitVerdict)
 	return nil
 }
 
@@ -296,9 +311,9 @@ func (s *Self) follow(p *Peer) {
 
 // bury forgets an older generation that has exited.
 func (s *Self) bury(p *Peer) {
-	p.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p.close()
 	s.older = slices.DeleteFunc(s.older, func(o *Peer) bool { return o == p })
 	close(s.exit)
 	s.exit = make(chan struct{})

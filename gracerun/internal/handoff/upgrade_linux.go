@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gracerun/grace/listener"
 )
 
@@ -66,8 +68,9 @@ func (s *Self) waitForRoom(ctx context.Context, most int, progress func(Progress
 }
 
 // packets are the start message and the descriptors, in the order in which the
-// child reads them.
-func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) []packet {
+// child reads them. The files are duplicates of what belongs to peers, which may
+// exit, and be forgotten, before they are sent.
+func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) (packets []packet, dups []*os.File, err error) {
 	var items []item
 	var conns []syscall.Conn
 	add := func(it item, c syscall.Conn) {
@@ -77,9 +80,20 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) []packet 
 		add(item{Kind: kindLock}, e.Lock)
 	}
 	add(item{Kind: kindProcess, Generation: s.generation, PID: os.Getpid(), Version: e.Version, Since: e.Since.UnixNano()}, me)
-	for _, p := range s.Older() {
-		add(item{Kind: kindProcess, Generation: p.Generation, PID: p.PID, Version: p.Version, Since: p.Since.UnixNano()}, p.proc)
-		add(item{Kind: kindChannel, Generation: p.Generation}, p.ch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range alive(s.older) {
+		proc, err := dup(p.proc)
+		if err != nil {
+			return nil, dups, err
+		}
+		ch, err := dup(p.ch)
+		dups = append(dups, proc, ch)
+		if err != nil {
+			return nil, dups, err
+		}
+		add(item{Kind: kindProcess, Generation: p.Generation, PID: p.PID, Version: p.Version, Since: p.Since.UnixNano()}, proc)
+		add(item{Kind: kindChannel, Generation: p.Generation}, ch)
 	}
 	for i := range e.Handles {
 		add(item{Kind: kindSocket, Socket: &e.Handles[i]}, e.Conns[i])
@@ -88,11 +102,24 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) []packet 
 		Type: typeStart, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
 		Asked: e.Asked.UnixNano(), Total: len(items), Items: []item{{Kind: kindCrash}},
 	}
-	packets := []packet{{start, []syscall.Conn{crash}}}
+	packets = append(packets, packet{start, []syscall.Conn{crash}})
 	for len(items) > 0 {
 		n := min(len(items), maxItems)
 		packets = append(packets, packet{message{Type: typeFiles, Items: items[:n]}, conns[:n]})
 		items, conns = items[n:], conns[n:]
 	}
-	return packets
+	return packets, dups, nil
+}
+
+// dup returns a duplicate of c's descriptor.
+func dup(c syscall.Conn) (*os.File, error) {
+	var fd int
+	err := listener.Control([]syscall.Conn{c}, func(fds []int) (err error) {
+		fd, err = unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, 0)
+		return os.NewSyscallError("fcntl", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "peer"), nil
 }

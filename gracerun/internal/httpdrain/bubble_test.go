@@ -339,6 +339,7 @@ func TestHTTP2Farewell(t *testing.T) {
 	const (
 		linger = time.Minute
 		work   = 2 * time.Millisecond
+		quiet  = 5 * time.Millisecond // that the announcement waits for
 		all    = 1<<31 - 1
 	)
 	for _, test := range []struct {
@@ -350,10 +351,10 @@ func TestHTTP2Farewell(t *testing.T) {
 		took    time.Duration // the second is that of x/net
 	}{
 		{"fresh", 0, false, false, []goaway{{0, linger}}, linger + time.Second},
-		{"used", 1, false, false, []goaway{{all, 0}, {1, linger}}, linger + time.Second},
-		{"pinging", 1, false, true, []goaway{{all, 0}, {1, linger}}, linger + time.Second},
-		{"busy", 2, true, false, []goaway{{all, 0}, {5, linger*3/2 + work}}, linger*3/2 + work + time.Second},
-		{"first stream in the drain", 0, true, false, []goaway{{all, linger/2 + work}, {1, linger*3/2 + work}}, linger*3/2 + work + time.Second},
+		{"used", 1, false, false, []goaway{{all, quiet}, {1, linger}}, linger + time.Second},
+		{"pinging", 1, false, true, []goaway{{all, quiet}, {1, linger}}, linger + time.Second},
+		{"busy", 2, true, false, []goaway{{all, quiet}, {5, linger*3/2 + work}}, linger*3/2 + work + time.Second},
+		{"first stream in the drain", 0, true, false, []goaway{{all, linger/2 + work + quiet}, {1, linger*3/2 + work}}, linger*3/2 + work + time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ln, drain := bubble(t, &http.Server{Handler: handler(), Protocols: protocols("h2c")}, linger)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -140,7 +141,8 @@ type framedConn struct {
 	in   frames // this and last belong to the reader
 	last string // what is left of the farewell
 
-	opened atomic.Bool // the client has opened a stream
+	opened atomic.Bool   // the client has opened a stream
+	reads  atomic.Uint32 // that brought something
 
 	mu     sync.Mutex
 	out    frames
@@ -157,6 +159,7 @@ func (f *framedConn) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		n, err := f.Conn.Read(p)
+		f.reads.Add(1)
 		f.in.scan(p[:n])
 		if f.in.headers && !f.opened.Load() {
 			f.opened.Store(true)
@@ -204,7 +207,21 @@ func (f *framedConn) inject() {
 		return
 	}
 	f.out.goaway = true
+	f.awaitQuiet()
 	io.WriteString(f.Conn, announcement) // an error is seen by the server's next write too
+}
+
+// awaitQuiet holds the answers back until the client has fallen silent, for 5 to 15 ms. A request that has
+// chosen this connection, and waits its turn to be written when the GOAWAY comes, is failed by net/http's client if
+// its body cannot be sent twice. Clients that wait for answers have sent theirs by then. f.mu is held.
+func (f *framedConn) awaitQuiet() {
+	for range 3 {
+		before := f.reads.Load()
+		time.Sleep(5 * time.Millisecond)
+		if f.reads.Load() == before {
+			return
+		}
+	}
 }
 
 func (f *framedConn) watched() (*conn, net.Conn) {
