@@ -22,31 +22,31 @@ const (
 // fails, the older one is the owner. It runs once, beside the owner of the state, which cuts it at the
 // deadline by ending l.end.do.
 func (l *life) drain(owner bool) {
-	l.awaitBringUp()
 	errs := l.drainServers()
+	l.awaitBringUp()
 	l.awaitJobs()
 	errs = append(errs, l.cleanUp()...)
 	<-l.upgradeIdle()
-	if owner && l.self.Successor() == nil {
+	last := l.self.Successor() == nil
+	if last && owner {
 		l.awaitOlder()
 	}
 	errs = append(errs, l.sockets.Close())
 	if l.pid != nil {
-		errs = append(errs, l.pid.Remove(), l.pid.Close())
+		if last { // else the file is the successor's, also before it has written it
+			errs = append(errs, l.pid.Remove())
+		}
+		errs = append(errs, l.pid.Close())
 	}
 	l.post(occurrence{event: evDrained, err: errors.Join(errs...)})
 }
 
-// awaitBringUp waits for a start that is still under way. A Setup that hangs
-// must not hold the process: it was cut already, since nothing was served.
+// awaitBringUp waits for a Setup or Check that is still under way. Its context
+// has ended; one that does not care must not hold the process.
 func (l *life) awaitBringUp() {
 	select {
 	case <-l.broughtUp:
-	case <-l.end.do.Done():
-		select {
-		case <-l.broughtUp:
-		case <-time.After(cutGrace):
-		}
+	case <-time.After(cutGrace):
 	}
 }
 

@@ -80,20 +80,8 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) (packets 
 		add(item{Kind: kindLock}, e.Lock)
 	}
 	add(item{Kind: kindProcess, Generation: s.generation, PID: os.Getpid(), Version: e.Version, Since: e.Since.UnixNano()}, me)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range alive(s.older) {
-		proc, err := dup(p.proc)
-		if err != nil {
-			return nil, dups, err
-		}
-		ch, err := dup(p.ch)
-		dups = append(dups, proc, ch)
-		if err != nil {
-			return nil, dups, err
-		}
-		add(item{Kind: kindProcess, Generation: p.Generation, PID: p.PID, Version: p.Version, Since: p.Since.UnixNano()}, proc)
-		add(item{Kind: kindChannel, Generation: p.Generation}, ch)
+	if dups, err = s.addPeers(add); err != nil {
+		return nil, dups, err
 	}
 	for i := range e.Handles {
 		add(item{Kind: kindSocket, Socket: &e.Handles[i]}, e.Conns[i])
@@ -109,6 +97,25 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) (packets 
 		items, conns = items[n:], conns[n:]
 	}
 	return packets, dups, nil
+}
+
+func (s *Self) addPeers(add func(item, syscall.Conn)) (dups []*os.File, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range alive(s.older) {
+		proc, err := dup(p.proc)
+		if err != nil {
+			return dups, err
+		}
+		ch, err := dup(p.ch)
+		dups = append(dups, proc, ch)
+		if err != nil {
+			return dups, err
+		}
+		add(item{Kind: kindProcess, Generation: p.Generation, PID: p.PID, Version: p.Version, Since: p.Since.UnixNano()}, proc)
+		add(item{Kind: kindChannel, Generation: p.Generation}, ch)
+	}
+	return dups, nil
 }
 
 // dup returns a duplicate of c's descriptor.
