@@ -124,8 +124,13 @@ func (c *connServer) drain(ctx context.Context, _ []*address) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%d connections were cut: %w", c.inHand(), context.Cause(ctx))
 	}
+	err := fmt.Errorf("%d connections were cut: %w", c.inHand(), context.Cause(ctx))
+	select { // Cleanup must not find handlers that have only just noticed
+	case <-done:
+	case <-time.After(cutGrace):
+	}
+	return err
 }
 
 func (c *connServer) inHand() int {

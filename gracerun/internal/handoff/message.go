@@ -28,11 +28,11 @@ const (
 	typeCommitted = "committed" // new to old: this generation owns the service
 	typeHurry     = "hurry"     // newest to older: somebody waits for you; say what you have in hand
 	typeInHand    = "in_hand"   // older to newest: what it still has in hand
-	typeStop      = "stop"      // newest to older: the service stops
+	typeStop      = "stop"      // newest to older, or to a successor too late to give up: the service stops
 	typeLeaving   = "leaving"   // newer to older: it exits because it is done
-	typeReleased  = "released"  // older to newest: an exclusive task is free
-	typeUpgrade   = "upgrade"   // older to newest: an upgrade was asked of me; it is yours
-	typeUpgraded  = "upgraded"  // newest to older: the result of that upgrade
+	typeReleased  = "released"  // older to its successor, which passes it on: an exclusive task is free
+	typeUpgrade   = "upgrade"   // older to its successor, which passes it on: an upgrade was asked of me; it is yours
+	typeUpgraded  = "upgraded"  // back to who passed it on: the result of that upgrade
 )
 
 // A message is one JSON object. Fields that a type does not use are absent.

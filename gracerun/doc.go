@@ -1,0 +1,100 @@
+// Package gracerun turns a network service into one that replaces itself without
+// dropping work. On SIGHUP it starts the program that is now where this one was
+// started from, hands every socket over, and leaves when what it had in hand is
+// finished. Until the new process has proved itself, the old one serves on.
+//
+// A whole service:
+//
+//	package main
+//
+//	import (
+//		"fmt"
+//		"net/http"
+//		"os"
+//
+//		"github.com/gracerun/grace/gracerun"
+//	)
+//
+//	func main() {
+//		http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+//			fmt.Fprintln(w, "hello from pid", os.Getpid())
+//		})
+//		var app gracerun.App
+//		app.Serve("tcp", ":8080", &http.Server{})
+//		app.Main()
+//	}
+//
+// # Take and do
+//
+// Every unit of work is a take and a do: accept and handle, receive and process,
+// tick and run. A drain, which an upgrade or a stop begins, cancels the take at
+// once. Only the drain's deadline ([App.DrainTimeout]) cancels the do. Contexts
+// carry both moments: [UntilDrain] is the one to wait for work with, [ThroughDrain]
+// the one to finish it with, and [Draining] is for handlers that would not end by
+// themselves, as one that streams.
+//
+// [App.Serve] takes connections, [App.ServePacket] packets. [Work] takes items of a
+// queue, [App.Loop] and [App.Every] run a task again and again, [App.Go] runs one
+// until the drain, and [App.Task] adds to the work in hand at any time. What may
+// fail or is expensive belongs in [App.Setup], which runs only in a process that
+// will serve.
+//
+// # Upgrades
+//
+// Each process of a service is a generation. The new one runs Setup, adopts the
+// sockets, opens those that are new, serves, and passes [App.Check]. Then both
+// serve for the time of [App.Probation]. Then the new one commits: it owns the
+// service, the pid file names it, and its tasks begin. The old one closes its
+// listeners and drains. Older generations may still be draining: up to
+// [App.Generations] are alive at once.
+//
+// An upgrade that fails before the commit changes nothing, and whoever asked for
+// it gets the reason: the error of the new process, the text of its panic, or its
+// exit status, with its last lines if standard error is a file.
+//
+// # What holds
+//
+//   - Nothing is given up before its successor has proved itself: not a socket, not
+//     the lock, not the pid file, not the file of a unix socket.
+//   - A connection of an *[http.Server] ends only after an answer that announced it,
+//     because the client left, because it was idle for longer than [App.Linger] (or
+//     had never sent a byte for 5 seconds more), or at the drain's deadline.
+//   - Loop and Every run in one generation at a time, whatever a process dies of.
+//   - The lock is held for as long as any generation lives. There is no moment at
+//     which a second service could start.
+//   - If the old process dies during an upgrade, the new one carries on.
+//   - The newest generation exits last.
+//   - A command that the service starts inherits no descriptor and no variable of
+//     the hand-over.
+//
+// # Signals
+//
+// [App.Run] takes three. SIGHUP upgrades. One that comes during an upgrade, before
+// the new process is started, joins it; a later one asks for one more upgrade, so
+// that the program installed last ends up running. SIGTERM and SIGINT drain the
+// service and end it. A second SIGINT ends it at once; a repeated SIGTERM changes
+// nothing. All other signals do what they do in any Go program.
+//
+// # What it does not do
+//
+// It upgrades on Linux (5.10 or later) alone. Elsewhere the same program serves and
+// drains, and an upgrade fails with an error that wraps [errors.ErrUnsupported].
+//
+// Death after the commit is not undone: nobody serves until something starts the
+// service again. Probation is the time in which a crash costs nothing but what the
+// new process had in hand.
+//
+// A server in [Funcs], one of another library, or a type that embeds an
+// *http.Server, is drained by its own Shutdown and loses what that loses. The
+// lossless drain is for an *http.Server as such and for [TLS]. A client that stays
+// idle for longer than Linger, and does not look whether its connection has ended
+// before it sends, can lose a request, as with any server that closes idle
+// connections.
+//
+// The App does not go into the background, and the verbs start, stop, restart,
+// reload, upgrade and status of [App.Main] are not there yet. It does not recover
+// panics: before the commit a crash is a failed upgrade, after it a crash.
+//
+// The repository's docs/design.md says why things are as they are, docs/handoff.md
+// what two generations say to each other.
+package gracerun

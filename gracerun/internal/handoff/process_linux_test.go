@@ -1,0 +1,111 @@
+package handoff
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// sleeper starts a process that ends when the returned function is called.
+func sleeper(t *testing.T) (cmd *exec.Cmd, end func()) {
+	t.Helper()
+	cmd = exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	return cmd, func() { in.Close() }
+}
+
+// TestZombie: a process has exited when it has, whether its parent knows or not.
+func TestZombie(t *testing.T) {
+	t.Parallel()
+	cmd, end := sleeper(t)
+	p, err := openProcess(cmd.Process.Pid)
+	check(t, err)
+	defer p.close()
+	select {
+	case <-p.done:
+		t.Fatal("it has exited before it did")
+	default:
+	}
+	end()
+	<-p.done // nobody has waited for it
+	if err := syscall.Kill(cmd.Process.Pid, 0); err != nil {
+		t.Errorf("it is no zombie: %v", err)
+	}
+	if err := p.kill(); err != nil {
+		t.Errorf("killing a zombie: %v", err)
+	}
+	q, err := openProcess(cmd.Process.Pid)
+	check(t, err)
+	<-q.done // seen at once
+	q.close()
+	check(t, cmd.Wait())
+	if err := p.kill(); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("killing one that is no more: %v", err)
+	}
+	if _, err := openProcess(cmd.Process.Pid); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("opening one that is no more: %v", err)
+	}
+}
+
+func TestKill(t *testing.T) {
+	t.Parallel()
+	cmd, end := sleeper(t)
+	defer end()
+	p, err := openProcess(cmd.Process.Pid)
+	check(t, err)
+	defer p.close()
+	check(t, p.kill())
+	<-p.done
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestHandleTravels: a handle that came through a channel names the process.
+func TestHandleTravels(t *testing.T) {
+	t.Parallel()
+	cmd, end := sleeper(t)
+	p, err := openProcess(cmd.Process.Pid)
+	check(t, err)
+	ours, theirs := pair(t)
+	check(t, ours.sendFiles(message{Type: typeFiles, Items: []item{{Kind: kindProcess}}}, []syscall.Conn{p}, false))
+	p.close()
+	_, files, err := theirs.recv()
+	check(t, err)
+	q := newProcess(files[0])
+	defer q.close()
+	end()
+	<-q.done
+	check(t, cmd.Wait())
+}
+
+// TestCloseEndsTheWatch: a handle that is closed does not say that its process
+// has exited.
+func TestCloseEndsTheWatch(t *testing.T) {
+	t.Parallel()
+	fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK)
+	check(t, err)
+	p := &process{file: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.watch()
+	}()
+	p.close()
+	<-ended
+	select {
+	case <-p.done:
+		t.Error("this very process is said to have exited")
+	default:
+	}
+	if err := p.kill(); err == nil {
+		t.Error("a closed handle kills")
+	}
+}
