@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,7 @@ func newElder(t *testing.T, generation int) *elder {
 	e := &elder{Peer: &handoff.Peer{Generation: generation, PID: 4000 + generation}, done: make(chan struct{}), end: conns[1]}
 	peer := reflect.ValueOf(e.Peer).Elem()
 	set(field(peer, "proc", "done"), e.done)
+	field(peer, "proc", "watching").Addr().Interface().(*sync.Once).Do(func() {}) // the test says when it is done
 	set(field(peer, "ch", "conn"), conns[0])
 	return e
 }

@@ -125,8 +125,15 @@ func (a *App) run(ctx context.Context, w world) error {
 		return errors.New("gracerun: Run was called twice: an App runs once")
 	}
 	l := a.newLife(ctx)
-	w.notify(l.signals) // before anything slow: an early HUP kills
-	defer w.silent(l.signals)
+	caught := make(chan struct{})
+	go func() { // before anything slow, for an early HUP kills, but beside the rest
+		w.notify(l.signals)
+		close(caught)
+	}()
+	defer func() {
+		<-caught
+		w.silent(l.signals)
+	}()
 	defer close(l.done)
 	var err error
 	if l.self, err = w.claim(l.name); err == nil {
@@ -231,10 +238,10 @@ func (l *life) prepare() error {
 // loop owns the state until the life is done.
 func (l *life) loop(ctx context.Context) error {
 	l.enter(StateStarting)
+	go l.start()
 	if l.self.HUP() {
 		l.up.queue = append(l.up.queue, &request{at: time.Now()})
 	}
-	go l.start()
 	if l.readyTimeout > 0 {
 		defer time.AfterFunc(l.readyTimeout, l.notReady).Stop()
 	}

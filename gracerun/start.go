@@ -116,11 +116,15 @@ func (l *life) serving() bool {
 	return l.served
 }
 
+// enterStage notes what the start is busy with. The predecessor is told, unless
+// there is nothing yet that can take its time.
 func (l *life) enterStage(stage string) {
 	l.mu.Lock()
 	l.stage = stage
 	l.mu.Unlock()
-	l.self.Stage(stage)
+	if stage != handoff.StageListen || l.app.Setup != nil {
+		l.self.Stage(stage)
+	}
 }
 
 func (l *life) startStage() string {

@@ -129,7 +129,7 @@ func (a *attempt) late() error {
 	case StageStart:
 		return fmt.Errorf("not serving after %v: the child never spoke", a.limits.Ready)
 	case StageInit:
-		return fmt.Errorf("not serving after %v: the child runs, but no App of this one's name does", a.limits.Ready)
+		return fmt.Errorf("not serving after %v: the child runs, but its App has not come as far as Setup", a.limits.Ready)
 	}
 	return fmt.Errorf("not serving after %v: the child is still busy with %s", a.limits.Ready, a.stage)
 }

@@ -287,7 +287,7 @@ func TestReadyTimeout(t *testing.T) {
 			tr := try(t, usual).run().hello()
 			time.Sleep(time.Minute + abortGrace/2)
 			tr.serving() // its requests are requests: it is given the time to drain
-			tr.refuses(childPID, StageInit, words+": the child runs, but no App of this one's name does")
+			tr.refuses(childPID, StageInit, words+": the child runs, but its App has not come as far as Setup")
 			tr.kills(killing{childPID, time.Minute + abortGrace/2 + usual.Drain + drainGrace})
 			if got := tr.says(); got != "abort" {
 				t.Errorf("the child was told %q", got)
@@ -572,7 +572,7 @@ func TestMessagesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := try(t, usual).run().hello()
 		close(tr.say)
-		tr.refuses(childPID, StageInit, "not serving after 1m0s: the child runs, but no App of this one's name does")
+		tr.refuses(childPID, StageInit, "not serving after 1m0s: the child runs, but its App has not come as far as Setup")
 		tr.kills(killing{childPID, time.Minute + abortGrace})
 	})
 }

@@ -33,6 +33,7 @@ type inheritance struct {
 	upg     *tableflip.Upgrader
 	hup     chan os.Signal // a HUP that came before the App listened
 	release func()         // ends the relay: tableflip then allows the next upgrade
+	caught  chan struct{}  // closed when hup is listened on
 	claimed chan struct{}  // holds one token: the first App of the right name takes it
 }
 
@@ -43,8 +44,12 @@ func inherit() *inheritance {
 		return nil
 	}
 	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	in := &inheritance{hup: hup, claimed: make(chan struct{}, 1), release: func() {}}
+	caught := make(chan struct{})
+	go func() { // beside the rest: each signal costs two changes of thread
+		signal.Notify(hup, syscall.SIGHUP)
+		close(caught)
+	}()
+	in := &inheritance{hup: hup, caught: caught, claimed: make(chan struct{}, 1), release: func() {}}
 	in.err = in.open()
 	return in
 }

@@ -64,7 +64,9 @@ func (*Self) Close()               {}
 
 type process struct{ done chan struct{} }
 
-func (*process) kill() error { return errNoHandoff }
+func (*process) kill() error               { return errNoHandoff }
+func (*process) alive() bool               { return false }
+func (p *process) exited() <-chan struct{} { return p.done }
 
 type channel struct{}
 

@@ -19,16 +19,11 @@ type Peer struct {
 }
 
 // Done is closed when the process has exited.
-func (p *Peer) Done() <-chan struct{} { return p.proc.done }
+func (p *Peer) Done() <-chan struct{} { return p.proc.exited() }
 
 // Alive reports whether the process has not exited yet.
 func (p *Peer) Alive() bool {
-	select {
-	case <-p.proc.done:
-		return false
-	default:
-		return true
-	}
+	return p.proc.alive()
 }
 
 // Kill ends the process at once (SIGKILL).

@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,9 @@ import (
 // A process is a handle (pidfd_open(2)) that names one process for ever: its pid
 // may be given to another, the handle stays. It travels between generations.
 type process struct {
-	file *os.File
-	done chan struct{} // closed when the process has exited; a zombie counts
+	file     *os.File
+	done     chan struct{} // closed when the process has exited; a zombie counts
+	watching sync.Once
 }
 
 func openProcess(pid int) (*process, error) {
@@ -20,14 +22,22 @@ func openProcess(pid int) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pid %d: %w", pid, os.NewSyscallError("pidfd_open", err))
 	}
-	return newProcess(os.NewFile(uintptr(fd), "pidfd")), nil
+	p := newProcess(os.NewFile(uintptr(fd), "pidfd"))
+	p.exited()
+	return p, nil
 }
 
-// newProcess takes f over and begins to watch the process.
-func newProcess(f *os.File) *process {
-	p := &process{file: f, done: make(chan struct{})}
-	go p.watch()
-	return p
+// newProcess takes f over.
+func newProcess(f *os.File) *process { return &process{file: f, done: make(chan struct{})} }
+
+// exited begins to watch the process, which a start in a hurry can do later.
+func (p *process) exited() <-chan struct{} {
+	p.watching.Do(func() {
+		if p.file != nil {
+			go p.watch()
+		}
+	})
+	return p.done
 }
 
 // watch ends when the process has exited or the handle is closed.
@@ -38,14 +48,35 @@ func (p *process) watch() {
 	}
 	exited := false
 	rc.Read(func(fd uintptr) bool {
-		set := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, _ := unix.Poll(set, 0)
-		exited = n > 0
+		exited = hasExited(fd)
 		return exited
 	})
 	if exited {
 		close(p.done)
 	}
+}
+
+// hasExited asks without waiting.
+func hasExited(fd uintptr) bool {
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return n > 0
+}
+
+func (p *process) alive() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+	}
+	if p.file == nil {
+		return true
+	}
+	gone := false
+	rc, err := p.file.SyscallConn()
+	if err == nil {
+		err = rc.Control(func(fd uintptr) { gone = hasExited(fd) })
+	}
+	return err == nil && !gone
 }
 
 func (p *process) kill() error {

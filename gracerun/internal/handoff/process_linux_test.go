@@ -28,12 +28,12 @@ func TestZombie(t *testing.T) {
 	check(t, err)
 	defer p.close()
 	select {
-	case <-p.done:
+	case <-p.exited():
 		t.Fatal("it has exited before it did")
 	default:
 	}
 	end()
-	<-p.done // nobody has waited for it
+	<-p.exited() // nobody has waited for it
 	if err := syscall.Kill(cmd.Process.Pid, 0); err != nil {
 		t.Errorf("it is no zombie: %v", err)
 	}
@@ -42,7 +42,7 @@ func TestZombie(t *testing.T) {
 	}
 	q, err := openProcess(cmd.Process.Pid)
 	check(t, err)
-	<-q.done // seen at once
+	<-q.exited() // seen at once
 	q.close()
 	check(t, cmd.Wait())
 	if err := p.kill(); !errors.Is(err, unix.ESRCH) {
@@ -61,7 +61,7 @@ func TestKill(t *testing.T) {
 	check(t, err)
 	defer p.close()
 	check(t, p.kill())
-	<-p.done
+	<-p.exited()
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("it ended with %v", err)
@@ -82,7 +82,7 @@ func TestHandleTravels(t *testing.T) {
 	q := newProcess(files[0])
 	defer q.close()
 	end()
-	<-q.done
+	<-q.exited()
 	check(t, cmd.Wait())
 }
 
@@ -101,7 +101,7 @@ func TestCloseEndsTheWatch(t *testing.T) {
 	p.close()
 	<-ended
 	select {
-	case <-p.done:
+	case <-p.exited():
 		t.Error("this very process is said to have exited")
 	default:
 	}

@@ -21,13 +21,14 @@ type Self struct {
 	generation int
 	legacy     *Legacy
 
-	upg    *tableflip.Upgrader
-	noUpg  error // why this process cannot upgrade
-	in     *inheritance
-	pred   *Peer // whose child this is, until the commit
-	events chan any
-	closed chan struct{}
-	wg     sync.WaitGroup
+	upg       *tableflip.Upgrader
+	noUpg     error // why this process cannot upgrade
+	in        *inheritance
+	pred      *Peer // whose child this is, until the commit
+	events    chan any
+	closed    chan struct{}
+	wg        sync.WaitGroup
+	listening sync.Once // to the predecessor
 
 	mu        sync.Mutex
 	older     []*Peer       // all predecessors that may live, oldest first
@@ -131,7 +132,6 @@ func (s *Self) receive() error {
 	if s.pred == nil {
 		return errors.New("the predecessor's handle did not come")
 	}
-	s.wg.Go(s.awaitVerdict)
 	return nil
 }
 
@@ -246,17 +246,31 @@ func (s *Self) HUP() bool {
 	if s.in == nil {
 		return false
 	}
+	<-s.in.caught
 	signal.Stop(s.in.hup)
 	return len(s.in.hup) > 0
 }
 
-// Stage tells the predecessor what the start is busy with.
-func (s *Self) Stage(stage string) { s.tellPredecessor(message{Type: typeStage, Stage: stage}) }
+// Stage tells the predecessor what the start is busy with, and begins to listen
+// to it.
+func (s *Self) Stage(stage string) {
+	s.tellPredecessor(message{Type: typeStage, Stage: stage})
+	s.listen()
+}
 
 // Serving tells the predecessor that this generation serves. The answer comes as
 // an event: Go or Abort.
 func (s *Self) Serving(version string) {
 	s.tellPredecessor(message{Type: typeServing, Version: version})
+	s.listen()
+}
+
+// listen begins to listen to the predecessor. A start that has no Setup does so
+// only when it serves: threads for it would take their time from the sockets.
+func (s *Self) listen() {
+	if s.pred != nil {
+		s.listening.Do(func() { s.wg.Go(s.awaitVerdict) })
+	}
 }
 
 // Failed tells the predecessor why this generation does not start. It works also

@@ -78,6 +78,7 @@ func TestInheritance(t *testing.T) {
 		}
 	}()
 	check(t, child.receive())
+	child.listen()
 	defer child.Close()
 
 	legacy := child.Legacy()
@@ -172,6 +173,7 @@ func TestVerdict(t *testing.T) {
 				end()
 			}
 			check(t, child.receive())
+			child.listen()
 			if got := <-child.Events(); got != c.want {
 				t.Errorf("the verdict: %+v, want %+v", got, c.want)
 			}
@@ -189,6 +191,7 @@ func TestCloseWithoutAVerdict(t *testing.T) {
 	conns := []syscall.Conn{handle(t, os.Getpid())}
 	check(t, ours.sendFiles(message{Type: typeFiles, Items: []item{{Kind: kindProcess, Generation: 1}}}, conns, false))
 	check(t, child.receive())
+	child.listen()
 	child.Close()
 }
 
