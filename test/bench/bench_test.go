@@ -272,3 +272,23 @@ func awaitExit(fd int) time.Time {
 		}
 	}
 }
+
+// TestKinds: each kind serves, and those that can be upgraded are, so that the
+// benchmarks measure what they say.
+func TestKinds(t *testing.T) {
+	for _, kind := range []string{"gracerun", "raw", "plain"} {
+		s := start(t, kind)
+		if kind != "plain" {
+			first := s.pid
+			for range 3 {
+				s.upgrade()
+			}
+			if s.pid == first {
+				t.Errorf("%s: still pid %d after three upgrades", kind, first)
+			}
+		}
+		if err := keepAsking(s.addr, 10); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
