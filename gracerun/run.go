@@ -124,6 +124,9 @@ func (a *App) run(ctx context.Context, w world) error {
 	if !a.begin() {
 		return errors.New("gracerun: Run was called twice: an App runs once")
 	}
+	if err := handoff.AbsoluteName(); err != nil { // first: it may settle the name
+		return fmt.Errorf("gracerun: %w", err)
+	}
 	l := a.newLife(ctx)
 	caught := make(chan struct{})
 	go func() { // before anything slow, for an early HUP kills, but beside the rest
@@ -142,6 +145,9 @@ func (a *App) run(ctx context.Context, w world) error {
 	if err != nil {
 		if held := new(pidfile.LockedError); errors.As(err, &held) && held.PID != 0 {
 			err = fmt.Errorf("already running (pid %d): %w", held.PID, err)
+			if handoff.Inherited() && l.self.Legacy() == nil {
+				err = fmt.Errorf("%w (this process was started for an upgrade of another App: has Name changed?)", err)
+			}
 		}
 		if l.self != nil {
 			l.self.Failed(handoff.StageInit, err)

@@ -36,6 +36,8 @@ func TestSurroundings(t *testing.T) {
 				c.Argv0 = "service"
 				c.Env = append(c.Env, "PATH={root}/bin:"+os.Getenv("PATH"))
 			}},
+		{name: "argv[0] is made up", serves: 2, do: upgrade,
+			change: func(c *harness.Config) { c.Argv0 = "-made up" }},
 		{name: "the working directory was deleted", serves: 2,
 			change: func(c *harness.Config) { c.Dir = "{root}/work" },
 			do: func(s *scene) {

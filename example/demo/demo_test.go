@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -115,6 +116,11 @@ func TestTerminal(t *testing.T) {
 		t.Skip("it takes about 5 s")
 	}
 	t.Parallel()
+	// Caught here, the signal has its default in what is started. Under nohup it
+	// would be ignored there, also by "go run".
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	master, slave := openTerminal(t)
 	d := goRun(t)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}

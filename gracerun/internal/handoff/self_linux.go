@@ -50,9 +50,6 @@ type Legacy struct {
 // cannot upgrade.
 func Claim(name string) (*Self, error) {
 	s := &Self{generation: 1, events: make(chan any), closed: make(chan struct{}), exit: make(chan struct{})}
-	if err := absoluteName(); err != nil {
-		return nil, err
-	}
 	if inherited == nil {
 		s.claimEngine()
 		return s, nil

@@ -30,12 +30,14 @@ func useWorkingDirectory() {
 	engineDir = firstDir
 }
 
-// absoluteName calls useAbsoluteName, once also for two Apps.
+// AbsoluteName makes os.Args[0] independent of the working directory, which is
+// where tableflip looks it up at each upgrade. Call it before the name is used
+// for anything else. Only the first call does something.
+func AbsoluteName() error { return absoluteName() }
+
 var absoluteName = sync.OnceValue(useAbsoluteName)
 
-// useAbsoluteName makes os.Args[0], which tableflip looks up in the current
-// directory at each upgrade, independent of it. Symlinks stay: a link "current"
-// must lead to the new release.
+// useAbsoluteName keeps symlinks: a link "current" must lead to the new release.
 func useAbsoluteName() error {
 	name := os.Args[0]
 	if filepath.IsAbs(name) {
