@@ -17,6 +17,68 @@ const (
 	cutGrace       = time.Second     // for what was cut, to notice
 )
 
+// beginDrain is the first step of every end.
+func (l *life) beginDrain(o occurrence) {
+	switch {
+	case o.event == evCommitted:
+		l.sockets.Release()
+		l.log.Info("draining: the successor has taken over", "in_hand", describe(l.inHandNames()))
+		defer l.nextUpgrade()
+	case o.event == evFault:
+		l.fault = fmt.Errorf("gracerun: %w", o.err)
+		if l.owner {
+			l.log.Error("draining: the service has failed", "error", o.err)
+		} else {
+			l.log.Error("this generation does not start", "error", o.err)
+			l.self.Failed(l.startStage(), o.err)
+		}
+	case !l.owner:
+		l.log.Info("this generation leaves before it has started", "why", o.why)
+	default:
+		l.log.Info("draining: the service stops", "why", o.why)
+		l.sockets.Unlink() // no client is to find a file that nobody answers
+	}
+	served := l.stop()
+	if !served {
+		l.cut(ErrDraining) // there is nothing to finish but Setup
+	} else if l.drainTimeout > 0 {
+		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
+	}
+	go l.drain(l.owner)
+}
+
+// stop ends the taking and reports whether there are accept loops; none starts
+// any more.
+func (l *life) stop() (served bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopTaking()
+	return l.served
+}
+
+// cutWork is the drain's deadline.
+func (l *life) cutWork() {
+	if l.end.do.Err() != nil {
+		return
+	}
+	names := append(l.inHandNames(), l.jobs.stuck()...)
+	l.late(names...)
+	l.log.Warn("the drain deadline passed", "in_hand", describe(names))
+	l.cut(ErrDrainTimeout)
+}
+
+func (l *life) exit(err error) {
+	if err != nil {
+		err = fmt.Errorf("gracerun: %w", err)
+	}
+	l.fault = errors.Join(l.fault, l.lateError(), err)
+	for _, p := range l.self.Older() {
+		p.Leaving()
+	}
+	l.self.Close()
+	l.log.Info("done")
+}
+
 // drain lets what is in hand finish, once nothing is taken any more, and says so.
 // Only the owner of the service waits for older generations: to a child that
 // fails, the older one is the owner. It runs once, beside the owner of the state, which cuts it at the

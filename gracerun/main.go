@@ -56,7 +56,7 @@ func (a *App) Exec(ctx context.Context, args []string, stdout, stderr io.Writer)
 	case "version":
 		fmt.Fprintf(stdout, "%s %s\n", a.name(), a.version())
 		return exitOK
-	case "help":
+	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage(a.name()))
 		return exitOK
 	case "start", "stop", "restart", "try-restart", "reload", "force-reload", "upgrade", "status":

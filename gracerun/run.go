@@ -144,10 +144,7 @@ func (a *App) run(ctx context.Context, w world) error {
 	}
 	if err != nil {
 		if held := new(pidfile.LockedError); errors.As(err, &held) && held.PID != 0 {
-			err = fmt.Errorf("already running (pid %d): %w", held.PID, err)
-			if handoff.Inherited() && l.self.Legacy() == nil {
-				err = fmt.Errorf("%w (this process was started for an upgrade of another App: has Name changed?)", err)
-			}
+			err = &runningError{held, handoff.Inherited()}
 		}
 		if l.self != nil {
 			l.self.Failed(handoff.StageInit, err)
@@ -295,50 +292,6 @@ func (l *life) signal(sig os.Signal) occurrence {
 	return occurrence{event: evStop, why: sig.String()}
 }
 
-// hear turns what other generations say and do into events.
-func (l *life) hear(ev any) {
-	switch ev := ev.(type) {
-	case handoff.Go:
-		if ev.Orphan {
-			l.log.Warn("the predecessor is dead: this generation carries on")
-		}
-		if !l.announced {
-			l.orphan = true // commit as soon as it serves
-			return
-		}
-		l.handle(occurrence{event: evGo})
-	case handoff.Abort:
-		l.handle(occurrence{event: evStop, why: "the predecessor gave the upgrade up: " + ev.Reason})
-	case handoff.Exited:
-		if s := l.self.Successor(); s == ev.Peer {
-			if !ev.Leaving {
-				l.log.Error("the successor is dead", "pid", ev.Peer.PID)
-			}
-			return
-		}
-		l.log.Info("an older generation is done", "older", ev.Peer.Generation, "pid", ev.Peer.PID)
-		l.wakeTasks("", time.Time{})
-	case handoff.Released:
-		if s := l.self.Successor(); s != nil { // it is the newest that waits for it
-			s.Released(ev.Name, ev.Due)
-		}
-		l.wakeTasks(ev.Name, ev.Due)
-	case handoff.Hurry:
-		ev.From.InHand(l.inHandNames())
-	case handoff.InHand:
-		l.log.Warn("waiting for an older generation", "older", ev.From.Generation, "pid", ev.From.PID, "in_hand", describe(ev.Names))
-	case handoff.Stop:
-		l.handle(occurrence{event: evStop, why: "another generation asked for it"})
-		if ev.Within > 0 {
-			time.AfterFunc(ev.Within, func() { l.post(occurrence{event: evDeadline}) })
-		}
-	case handoff.Upgrade:
-		l.handle(occurrence{event: evUpgrade, request: &request{at: time.Now(), from: ev.From, id: ev.ID}})
-	case handoff.Upgraded:
-		l.forwardedUpgrade(ev)
-	}
-}
-
 // handle is the one place where the state changes.
 func (l *life) handle(o occurrence) {
 	to, act := next(l.state, o.event)
@@ -416,104 +369,4 @@ func (l *life) perform(act action, o occurrence) {
 		err := fmt.Errorf("gracerun: interrupted twice; in hand were: %s", describe(l.inHandNames()))
 		l.fault = errors.Join(l.fault, err)
 	}
-}
-
-// announce says that this generation serves; without a predecessor the service
-// is its own at once.
-func (l *life) announce() {
-	l.announced = true
-	if l.self.Legacy() == nil || l.orphan {
-		l.handle(occurrence{event: evGo})
-		return
-	}
-	l.self.Serving(l.version)
-	l.mu.Lock()
-	l.stage = handoff.StageProbation
-	l.mu.Unlock()
-}
-
-// own makes this generation the owner of the service. From here on nothing can
-// refuse.
-func (l *life) own() {
-	l.owner = true
-	l.self.Commit()
-	if err := l.sockets.CloseUnused(); err != nil {
-		l.log.Error("closing dropped sockets", "error", err)
-	}
-	if l.pid != nil {
-		if err := l.pid.WritePID(); err != nil {
-			l.log.Error("the pid file does not name this process", "error", err)
-		}
-	}
-	for _, t := range l.work.tasks {
-		go t.run(l, t)
-	}
-	now := time.Now()
-	took := now.Sub(l.since)
-	if legacy := l.self.Legacy(); legacy != nil {
-		took = now.Sub(legacy.Asked)
-		l.mu.Lock()
-		l.lastUpgrade = UpgradeResult{From: legacy.From, To: l.self.Number(), PID: os.Getpid(), Took: took, At: now}
-		l.mu.Unlock()
-	}
-	l.log.Info("ready", "pid", os.Getpid(), "version", l.version, "took", took)
-}
-
-func (l *life) beginDrain(o occurrence) {
-	switch {
-	case o.event == evCommitted:
-		l.sockets.Release()
-		l.log.Info("draining: the successor has taken over", "in_hand", describe(l.inHandNames()))
-		defer l.nextUpgrade()
-	case o.event == evFault:
-		l.fault = fmt.Errorf("gracerun: %w", o.err)
-		if !l.owner {
-			l.self.Failed(l.startStage(), o.err)
-		}
-		l.log.Error("draining: the service has failed", "error", o.err)
-	default:
-		l.log.Info("draining: the service stops", "why", o.why)
-		if l.owner {
-			l.sockets.Unlink() // no client is to find a file that nobody answers
-		}
-	}
-	served := l.stop()
-	if !served {
-		l.cut(ErrDraining) // there is nothing to finish but Setup
-	} else if l.drainTimeout > 0 {
-		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
-	}
-	go l.drain(l.owner)
-}
-
-// stop ends the taking and reports whether there are accept loops; none starts
-// any more.
-func (l *life) stop() (served bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stopTaking()
-	return l.served
-}
-
-// cutWork is the drain's deadline.
-func (l *life) cutWork() {
-	if l.end.do.Err() != nil {
-		return
-	}
-	names := append(l.inHandNames(), l.jobs.stuck()...)
-	l.late(names...)
-	l.log.Warn("the drain deadline passed", "in_hand", describe(names))
-	l.cut(ErrDrainTimeout)
-}
-
-func (l *life) exit(err error) {
-	if err != nil {
-		err = fmt.Errorf("gracerun: %w", err)
-	}
-	l.fault = errors.Join(l.fault, l.lateError(), err)
-	for _, p := range l.self.Older() {
-		p.Leaving()
-	}
-	l.self.Close()
-	l.log.Info("done")
 }

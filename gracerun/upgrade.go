@@ -221,7 +221,11 @@ func (l *life) endUpgrade(err error) {
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
 		err = &UpgradeError{PID: refusal.PID, Stage: refusal.Stage, Err: refusal.Err}
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
-		l.log.Error("upgrade failed: this generation serves on", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+		if l.state == StateDraining {
+			l.log.Warn("upgrade given up: this generation is ending", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+		} else {
+			l.log.Error("upgrade failed: this generation serves on", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+		}
 	} else {
 		l.log.Info("upgrade committed", "pid", result.PID, "took", result.Took)
 	}

@@ -301,18 +301,27 @@ func (s *Self) Commit() {
 	}
 }
 
-// follow turns what a peer says into events, until it has exited.
+// follow turns what an older generation says into events, until it has exited
+// and its last words are heard. Once there is a successor, they are for that one.
 func (s *Self) follow(p *Peer) {
+	hear := func(m message) bool {
+		if ev := event(p, m); ev != nil {
+			s.emit(ev)
+		}
+		return true
+	}
+	heard := make(chan struct{})
 	s.wg.Go(func() {
-		p.ch.read(func(m message) bool {
-			if ev := event(p, m); ev != nil {
-				s.emit(ev)
-			}
-			return true
-		})
+		defer close(heard)
+		p.ch.read(hear)
 	})
 	select {
 	case <-p.Done():
+		p.ch.stopReading()
+		<-heard
+		if s.Successor() == nil {
+			p.ch.readQueued(func(m message) { hear(m) })
+		}
 		s.bury(p)
 		s.emit(Exited{Peer: p})
 	case <-s.closed:

@@ -324,3 +324,32 @@ func TestLastLines(t *testing.T) {
 		t.Errorf("the tail of a pipe is %q", got)
 	}
 }
+
+// TestLastWords: what an older generation says before it exits is heard, however
+// late that is.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	cmd, end := sleeper(t)
+	child, ours := heir(t, message{Type: typeStart, Generation: 2, Total: 1})
+	conns := []syscall.Conn{handle(t, cmd.Process.Pid)}
+	check(t, ours.sendFiles(message{Type: typeFiles, Items: []item{{Kind: kindProcess, Generation: 1, PID: cmd.Process.Pid}}}, conns, false))
+	check(t, child.receive())
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		check(t, ours.send(message{Type: typeReleased, Name: name}))
+	}
+	older := child.Older()[0]
+	child.wg.Go(func() { child.follow(older) })
+	end()
+	<-older.Done()
+	for _, name := range names {
+		if got := <-child.Events(); got != (Released{Name: name}) {
+			t.Errorf("heard %+v, want %q released", got, name)
+		}
+	}
+	if got := <-child.Events(); got != (Exited{Peer: older}) {
+		t.Errorf("heard %+v, want the exit", got)
+	}
+	check(t, cmd.Wait())
+	child.Close()
+}
