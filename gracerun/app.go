@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +35,9 @@ type App struct {
 	// RunDir is the directory for the pid file and the locks; it is created.
 	// "" means $RUNTIME_DIRECTORY (systemd.exec(5)), /run/NAME for root,
 	// $XDG_RUNTIME_DIR/NAME, or else a private directory (mode 0700) below
-	// os.TempDir.
+	// os.TempDir, called NAME-UID. The lock files in it, NAME.lock and one for
+	// each Loop and Every, stay for ever: a lock on a deleted file excludes no
+	// one.
 	RunDir string
 
 	// PIDFile is the file with the pid of the newest generation. "" means
@@ -57,7 +60,8 @@ type App struct {
 
 	// Linger is how long, in a drain, an idle keep-alive connection may wait
 	// for a last request. A connection that has never sent a byte gets 5 s
-	// more. 0 means 1 s, negative none.
+	// more; with TLS, one that has not asked for anything yet gets them after
+	// each byte. 0 means 1 s, negative none.
 	Linger time.Duration
 
 	// Generations is how many generations may be alive at once, draining ones
@@ -74,11 +78,13 @@ type App struct {
 
 	// Check is the last gate before the commit: the servers run, and an error
 	// means that the old generation serves on. In the first generation an
-	// error ends the start.
+	// error ends the start. ctx ends when the start is given up.
 	Check func(ctx context.Context) error
 
 	// OnState is told each state that the App enters, in order. StateReady
-	// comes again after a refused upgrade. It must not block.
+	// comes again after a refused upgrade. The App waits for it, so that it
+	// must not block, nor wait for the App: a call of Upgrade in it never
+	// returns.
 	OnState func(State)
 
 	// Logger is where the App says what it does. nil means slog.Default().
@@ -161,8 +167,9 @@ func (r *registry) take(name string) error {
 }
 
 // Cleanup has f run when all work has ended, before Run returns: the last
-// registered first. Each has 5 seconds; what fails or is late keeps no other from running
-// and is part of Run's error.
+// registered first. Each has 5 seconds; what fails or is late keeps no other
+// from running, and is part of Run's error. In a new process that is refused
+// before it serves, all of them together have 2 seconds: then it is killed.
 func (a *App) Cleanup(name string, f func(context.Context) error) {
 	a.register(fmt.Sprintf("Cleanup(%q)", name), func(r *registry) error {
 		if f == nil {
@@ -233,6 +240,14 @@ func (a *App) logger() *slog.Logger {
 		return a.Logger
 	}
 	return slog.Default()
+}
+
+// cleanups returns those registered until now: a Setup that hangs may still
+// register more.
+func (a *App) cleanups() []cleanup {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.work.cleanups)
 }
 
 // fix ends registration and returns what was registered.

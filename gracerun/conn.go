@@ -14,7 +14,8 @@ import (
 )
 
 // ConnServer is a Server for protocols of one's own: it calls Handle for each
-// connection, in a goroutine.
+// connection, in a goroutine. It may be registered by value or by pointer; the
+// fields are read when serving begins.
 type ConnServer struct {
 	// Handle owns the connection until it returns; then it is closed. ctx
 	// lasts through the drain and carries [Draining]: how a conversation ends
@@ -51,7 +52,13 @@ type connServer struct {
 }
 
 func (c *connServer) registered() any { return c.key }
-func (c *connServer) begin(l *life)   { c.ctx = l.end.do }
+
+func (c *connServer) begin(l *life) {
+	c.ctx = l.end.do
+	if p, ok := c.key.(*ConnServer); ok {
+		c.s = *p // as it is now: Setup may have set more of it
+	}
+}
 
 func (c *connServer) serve(ad *address) error {
 	t := listener.Track(ad.ln, c.s.MaxConns)

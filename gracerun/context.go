@@ -6,10 +6,12 @@ import (
 )
 
 var (
-	// ErrNotReady is what Upgrade and Task return before the App is ready.
+	// ErrNotReady is what Upgrade returns before the App is ready, and Task
+	// before Run.
 	ErrNotReady = errors.New("gracerun: not ready yet")
 	// ErrUpgrading is wrapped by what Upgrade returns when its context ended
-	// while the upgrade goes on, because somebody else asked for it, too.
+	// while the upgrade goes on: because somebody else asked for it, too, or
+	// because it is the successor's by now.
 	ErrUpgrading = errors.New("gracerun: the upgrade goes on")
 	// ErrDraining is the cause of a context that ends with the start of the
 	// drain, and what Upgrade and Task return when it is too late for them.

@@ -72,6 +72,7 @@ func (l *life) exit(err error) {
 		err = fmt.Errorf("gracerun: %w", err)
 	}
 	l.fault = errors.Join(l.fault, l.lateError(), err)
+	l.forwardRest()
 	for _, p := range l.self.Older() {
 		p.Leaving()
 	}
@@ -151,7 +152,7 @@ func (l *life) awaitJobs() {
 // not end keeps no other from running.
 func (l *life) cleanUp() []error {
 	var errs []error
-	for _, c := range slices.Backward(l.app.fix().cleanups) { // also those of a Setup that failed
+	for _, c := range slices.Backward(l.app.cleanups()) { // also those of a Setup that failed
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.end.do), cleanupTimeout)
 		done := make(chan error, 1)
 		go func() { done <- c.f(ctx) }()

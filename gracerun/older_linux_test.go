@@ -230,6 +230,47 @@ func TestForwardedUpgrade(t *testing.T) {
 	})
 }
 
+// TestForwardedUpgradeEnds with the context of its call, and with the successor:
+// neither answer may hold who asked, whose handler may hold the drain.
+func TestForwardedUpgradeEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var app App
+		newer := newElder(t, 2)
+		self := &fakeSelf{successor: newer.Peer}
+		e := newEngine(t, self)
+		s := perform(t, &app, self)
+		s.ready()
+		work := make(chan struct{})
+		s.app.Task("long", func(context.Context) error { <-work; return nil })
+		s.signals <- syscall.SIGHUP
+		<-e.begun
+		e.start()
+		e.result <- nil
+		synctest.Wait()
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		err := <-s.call(ctx)
+		if !errors.Is(err, ErrUpgrading) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+
+		waiting := s.call(t.Context())
+		synctest.Wait()
+		close(newer.done)
+		self.events <- handoff.Exited{Peer: newer.Peer}
+		if err := <-waiting; !errors.Is(err, ErrDraining) {
+			t.Errorf("the successor is dead: %v", err)
+		}
+		close(work)
+		if err := s.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRequestOfAnOlder is answered there, with the reason.
 func TestRequestOfAnOlder(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,7 @@ func (l *life) hear(ev any) {
 			if !ev.Leaving {
 				l.log.Error("the successor is dead", "pid", ev.Peer.PID)
 			}
+			l.refuseForwarded()
 			return
 		}
 		l.log.Info("an older generation is done", "older", ev.Peer.Generation, "pid", ev.Peer.PID)
@@ -48,7 +49,7 @@ func (l *life) hear(ev any) {
 			time.AfterFunc(ev.Within, func() { l.post(occurrence{event: evDeadline}) })
 		}
 	case handoff.Upgrade:
-		l.handle(occurrence{event: evUpgrade, request: &request{at: time.Now(), from: ev.From, id: ev.ID}})
+		l.handle(occurrence{event: evUpgrade, request: &request{at: time.Now(), from: ev.From, its: ev.ID}})
 	case handoff.Upgraded:
 		l.forwardedUpgrade(ev)
 	}

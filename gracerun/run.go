@@ -89,6 +89,7 @@ type life struct {
 	cut        context.CancelCauseFunc
 
 	signals   chan os.Signal
+	caught    chan struct{} // closed when they are caught
 	inbox     chan occurrence
 	done      chan struct{} // closed when loop has ended
 	broughtUp chan struct{} // closed when bringUp has ended
@@ -128,13 +129,12 @@ func (a *App) run(ctx context.Context, w world) error {
 		return fmt.Errorf("gracerun: %w", err)
 	}
 	l := a.newLife(ctx)
-	caught := make(chan struct{})
 	go func() { // before anything slow, for an early HUP kills, but beside the rest
 		w.notify(l.signals)
-		close(caught)
+		close(l.caught)
 	}()
 	defer func() {
-		<-caught
+		<-l.caught
 		w.silent(l.signals)
 	}()
 	defer close(l.done)
@@ -188,6 +188,7 @@ func (a *App) newLife(ctx context.Context) *life {
 		generations:  a.Generations,
 		jobs:         newJobs(),
 		signals:      make(chan os.Signal, 16),
+		caught:       make(chan struct{}),
 		inbox:        make(chan occurrence),
 		done:         make(chan struct{}),
 		broughtUp:    make(chan struct{}),
@@ -242,6 +243,7 @@ func (l *life) prepare() error {
 func (l *life) loop(ctx context.Context) error {
 	l.enter(StateStarting)
 	go l.start()
+	<-l.caught // the handler must not be without one for a moment
 	if l.self.HUP() {
 		l.up.queue = append(l.up.queue, &request{at: time.Now()})
 	}

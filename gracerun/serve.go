@@ -25,6 +25,9 @@ type Server interface {
 
 // PacketServer is what reads packets. *http3.Server is one.
 type PacketServer interface {
+	// Serve reads from the connection until Shutdown, or until a read fails
+	// with [os.ErrDeadlineExceeded] that is no deadline of its own: that is
+	// how the drain begins.
 	Serve(net.PacketConn) error
 	Shutdown(context.Context) error
 }
@@ -49,7 +52,8 @@ func (f Funcs) Shutdown(ctx context.Context) error {
 }
 
 // PacketFuncs makes a PacketServer of two functions. A nil ShutdownFunc means
-// that the end of reading is all.
+// that the end of reading is all: ServeFunc must return when a read fails with
+// [os.ErrDeadlineExceeded].
 type PacketFuncs struct {
 	ServeFunc    func(net.PacketConn) error
 	ShutdownFunc func(context.Context) error
@@ -171,7 +175,7 @@ func (ad *address) String() string { return ad.network + " " + ad.address }
 // add registers an address, and the server unless it is known already.
 func (r *registry) add(network, addr string, s any, networks ...string) error {
 	if !slices.Contains(networks, network) {
-		return fmt.Errorf("no such network: use %s", strings.Join(networks, ", "))
+		return fmt.Errorf("no such network here: it takes %s (Serve is for streams, ServePacket for packets)", strings.Join(networks, ", "))
 	}
 	if _, port, err := net.SplitHostPort(addr); err != nil || port != "0" { // each :0 gets a port of its own
 		if err := r.take(network + ":" + addr); err != nil {

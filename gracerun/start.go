@@ -14,9 +14,11 @@ import (
 func (l *life) start() {
 	err := l.bringUp()
 	close(l.broughtUp) // first: what is served in time is not late
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrDraining): // it was stopped, and gave up: no fault
+	case err != nil:
 		l.post(occurrence{event: evFault, err: err})
-	} else {
+	default:
 		l.post(occurrence{event: evServing})
 	}
 }

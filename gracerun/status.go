@@ -29,13 +29,14 @@ type Socket struct {
 	Bound   string `json:"bound"`   // as it is, "[::]:41523"
 }
 
-// Generation is one process of the service.
+// Generation is one process of the service, as the one that was asked sees it:
+// an older one drains, a successor is ready.
 type Generation struct {
 	Number  int       `json:"number"`
 	PID     int       `json:"pid"`
 	Version string    `json:"version"`
 	State   State     `json:"state"`
-	Since   time.Time `json:"since"`
+	Since   time.Time `json:"since"` // when it began to run; of a successor, when it took over
 }
 
 // InHand says how much of one kind of work is not finished: connections with a

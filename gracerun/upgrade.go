@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 )
 
 // UpgradeError says why an upgrade failed. Nothing has changed: the generation
-// that was asked serves on.
+// that tried it goes on as before.
 type UpgradeError struct {
 	// PID is that of the new process; 0 if there was none, or it never spoke.
 	PID int
@@ -40,7 +41,8 @@ type request struct {
 	at    time.Time
 	reply chan error // of a call; gets one answer
 	from  *handoff.Peer
-	id    uint64 // from's
+	its   uint64 // from's number for it
+	id    uint64 // ours, once it is passed on
 
 	gaveUp error // the call's context ended
 }
@@ -48,8 +50,8 @@ type request struct {
 func (r *request) answer(err error) {
 	switch {
 	case r.reply != nil:
-		if err != nil && r.gaveUp != nil {
-			err = errors.Join(r.gaveUp, err)
+		if err != nil && r.gaveUp != nil && !errors.Is(err, r.gaveUp) {
+			err = fmt.Errorf("%w (%w)", err, r.gaveUp)
 		}
 		r.reply <- err
 	case r.from != nil:
@@ -59,7 +61,7 @@ func (r *request) answer(err error) {
 		} else if err != nil {
 			refusal = &handoff.Refusal{Err: err}
 		}
-		r.from.Upgraded(r.id, refusal)
+		r.from.Upgraded(r.its, refusal)
 	}
 }
 
@@ -194,12 +196,17 @@ func (l *life) deferUpgrade(r *request) {
 func (l *life) giveUp(r *request, cause error) {
 	if i := slices.Index(l.up.queue, r); i >= 0 {
 		l.up.queue = slices.Delete(l.up.queue, i, i+1)
-		r.answer(cause)
+		r.answer(&UpgradeError{Stage: handoff.StageWait, Err: cause})
+		return
+	}
+	if l.up.forwarded[r.id] == r {
+		delete(l.up.forwarded, r.id)
+		r.answer(fmt.Errorf("%w: %w", ErrUpgrading, cause))
 		return
 	}
 	i := slices.Index(l.up.current, r)
 	if i < 0 {
-		return // it has its answer, or waits for that of the successor
+		return // it has its answer
 	}
 	r.gaveUp = cause
 	wanted := slices.ContainsFunc(l.up.current, func(r *request) bool { return r.gaveUp == nil })
@@ -236,6 +243,7 @@ func (l *life) endUpgrade(err error) {
 		r.answer(err)
 	}
 	l.up.current = nil
+	l.up.cancel(nil)
 }
 
 // nextUpgrade serves the queue: with an upgrade where that is this generation's
@@ -269,8 +277,25 @@ func (l *life) forwardUpgrade(r *request) {
 	if l.up.forwarded == nil {
 		l.up.forwarded = map[uint64]*request{}
 	}
-	l.up.forwarded[l.up.lastID] = r
-	s.Upgrade(l.up.lastID)
+	r.id = l.up.lastID
+	l.up.forwarded[r.id] = r
+	s.Upgrade(r.id)
+}
+
+// forwardRest passes on what came in the last moment.
+func (l *life) forwardRest() {
+	for {
+		select {
+		case sig := <-l.signals:
+			if o := l.signal(sig); o.event == evUpgrade {
+				l.up.queue = append(l.up.queue, o.request)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	l.nextUpgrade()
 }
 
 // forwardedUpgrade is the answer of the successor.
@@ -285,6 +310,14 @@ func (l *life) forwardedUpgrade(ev handoff.Upgraded) {
 		return
 	}
 	r.answer(&UpgradeError{PID: ev.Refusal.PID, Stage: ev.Refusal.Stage, Err: ev.Refusal.Err})
+}
+
+// refuseForwarded answers what the successor no longer can.
+func (l *life) refuseForwarded() {
+	for _, id := range slices.Sorted(maps.Keys(l.up.forwarded)) {
+		l.up.forwarded[id].answer(ErrDraining)
+	}
+	clear(l.up.forwarded)
 }
 
 // upgradeIdle returns a channel that is closed when no attempt is under way.

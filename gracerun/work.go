@@ -164,6 +164,9 @@ func worker[T any](l *life, j *job, take func(context.Context) (T, error), do fu
 // App runs, also by a handler during a drain. An error of task is logged. Before
 // Run, Task returns [ErrNotReady]; when the drain is over, [ErrDraining].
 func (a *App) Task(name string, task func(context.Context) error) error {
+	if task == nil {
+		return errors.New("gracerun: the task is nil")
+	}
 	a.mu.Lock()
 	l := a.life
 	a.mu.Unlock()

@@ -290,7 +290,8 @@ func (s *Self) followSuccessor(p *Peer, messages <-chan message) {
 
 func (b *birth) close() {
 	if b.theirs != nil {
-		if rc, err := b.theirs.SyscallConn(); err == nil {
+		rc, err := b.theirs.SyscallConn()
+		if err == nil && b.ch != nil { // else what is queued there is the successor's
 			rc.Control(func(fd uintptr) { discard(int(fd), nil) })
 		}
 		b.theirs.Close()

@@ -16,7 +16,7 @@ import (
 type Estate struct {
 	App     string
 	Version string
-	Since   time.Time // when this generation became the owner
+	Since   time.Time // when this generation began to run
 	Asked   time.Time // when the upgrade was asked for
 	Handles []listener.Handle
 	Conns   []syscall.Conn // Conns[i] is the descriptor of Handles[i]
