@@ -16,22 +16,18 @@ func main() {
 	flag.StringVar(&app.RunDir, "rundir", "", "run `directory`")
 	flag.Parse()
 	queue := make(chan int)
-	run := func(kind string, item int, d time.Duration) error {
-		log := slog.With("task", kind, "item", item, "generation", app.Status().Generation)
+	run := func(task string, item int, d time.Duration) error {
+		log := slog.With("task", task, "item", item, "generation", app.Status().Generation)
 		log.Info("begin")
+		defer log.Info("end")
 		time.Sleep(d)
-		log.Info("end")
 		return nil
 	}
-	app.Go("producer", func(ctx context.Context) error {
+	go func() {
 		for i := 0; ; i++ {
-			select {
-			case queue <- i:
-			case <-ctx.Done():
-				return nil
-			}
+			queue <- i // in this process alone: a real queue outlives it
 		}
-	})
+	}()
 	gracerun.Work(&app, "consumer", 2, func(ctx context.Context) (int, error) {
 		select {
 		case item := <-queue:
@@ -40,7 +36,7 @@ func main() {
 			return 0, context.Cause(ctx)
 		}
 	}, func(ctx context.Context, item int) error { return run("consumer", item, 300*time.Millisecond) })
-	app.Loop("loop", func(ctx context.Context) error { return run("loop", 0, 500*time.Millisecond) })
-	app.Every("tick", time.Second, func(ctx context.Context) error { return run("tick", 0, 200*time.Millisecond) })
+	app.Loop("loop", func(context.Context) error { return run("loop", 0, 500*time.Millisecond) })
+	app.Every("tick", time.Second, func(context.Context) error { return run("tick", 0, 200*time.Millisecond) })
 	app.Main()
 }
