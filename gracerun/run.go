@@ -78,11 +78,12 @@ type life struct {
 	linger       time.Duration
 	generations  int
 
-	self    generations
-	pid     *pidfile.File // nil where there are none
-	sockets *listener.Set
-	work    registry // as it is after Setup
-	jobs    *jobs
+	self     generations
+	pid      *pidfile.File // nil where there are none
+	lockLost bool          // the inherited lock's file was deleted, with those of tasks
+	sockets  *listener.Set
+	work     registry // as it is after Setup
+	jobs     *jobs
 
 	end        *end
 	stopTaking context.CancelFunc
@@ -227,16 +228,28 @@ func (l *life) prepare() error {
 	if err != nil {
 		return err
 	}
-	if legacy != nil && legacy.Lock != nil {
-		l.pid, err = pidfile.Adopt(path, legacy.Lock)
-	} else {
-		l.pid, err = pidfile.Acquire(path)
-	}
+	l.pid, err = l.takeLock(path, legacy)
 	if errors.Is(err, errors.ErrUnsupported) {
 		l.log.Warn("no pid file, and no lock against a second start", "error", err)
 		err = nil
 	}
 	return err
+}
+
+// takeLock inherits the lock, or takes it. A lock whose file was deleted (by a
+// cleaner of temporary directories, say) excludes nobody any more: then a new
+// one is taken, so that an upgrade makes the service whole again.
+func (l *life) takeLock(path string, legacy *handoff.Legacy) (*pidfile.File, error) {
+	if legacy == nil || legacy.Lock == nil {
+		return pidfile.Acquire(path)
+	}
+	if !deleted(legacy.Lock) {
+		return pidfile.Adopt(path, legacy.Lock)
+	}
+	l.log.Warn("the lock file was deleted: taking a new one", "file", pidfile.LockPath(path))
+	l.lockLost = true
+	legacy.Lock.Close()
+	return pidfile.Acquire(path)
 }
 
 // loop owns the state until the life is done.

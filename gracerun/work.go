@@ -229,14 +229,17 @@ func (l *life) exclusive(t *task, due time.Time, body func(j *job, due time.Time
 func (l *life) claim(path string, t *task, due *time.Time) *pidfile.File {
 	var pause backoff
 	for l.end.take.Err() == nil {
-		claim, err := pidfile.Acquire(path)
-		if err == nil {
-			return claim
-		}
-		if held := new(pidfile.LockedError); !errors.As(err, &held) {
-			l.log.Error("no claim to the task", "task", t.name, "error", err)
-			pause.wait(l.end.take)
-			continue
+		// Older generations hold claims that were deleted: wait for their end.
+		if !l.lockLost || len(l.self.Older()) == 0 {
+			claim, err := pidfile.Acquire(path)
+			if err == nil {
+				return claim
+			}
+			if held := new(pidfile.LockedError); !errors.As(err, &held) {
+				l.log.Error("no claim to the task", "task", t.name, "error", err)
+				pause.wait(l.end.take)
+				continue
+			}
 		}
 		select {
 		case d := <-t.wake:
