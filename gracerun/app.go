@@ -242,6 +242,13 @@ func (a *App) logger() *slog.Logger {
 	return slog.Default()
 }
 
+// running returns the App's life, from Run on, else nil.
+func (a *App) running() *life {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.life
+}
+
 // cleanups returns those registered until now: a Setup that hangs may still
 // register more.
 func (a *App) cleanups() []cleanup {

@@ -81,9 +81,9 @@ func (l *life) exit(err error) {
 }
 
 // drain lets what is in hand finish, once nothing is taken any more, and says so.
-// Only the owner of the service waits for older generations: to a child that
-// fails, the older one is the owner. It runs once, beside the owner of the state, which cuts it at the
-// deadline by ending l.end.do.
+// It runs once, beside the owner of the state, which cuts it at the deadline by
+// ending l.end.do. Only the owner of the service waits for older generations: to
+// a child that fails, the older one is the owner.
 func (l *life) drain(owner bool) {
 	errs := l.drainServers()
 	l.awaitBringUp()

@@ -123,38 +123,29 @@ func (a *App) ServePacket(network, address string, s PacketServer) {
 // checkServer finds what would be a nil call at the first connection.
 func checkServer(s any) error {
 	if isNil(s) {
-		return errors.New("the server is nil")
+		return errServerNil
 	}
-	missing := ""
-	switch s := s.(type) {
-	case tlsServer:
-		if s.srv == nil {
-			return errors.New("the server is nil")
-		}
-	case Funcs:
-		missing = nameIf("ServeFunc", s.ServeFunc == nil)
-	case *Funcs:
-		missing = nameIf("ServeFunc", s.ServeFunc == nil)
-	case PacketFuncs:
-		missing = nameIf("ServeFunc", s.ServeFunc == nil)
-	case *PacketFuncs:
-		missing = nameIf("ServeFunc", s.ServeFunc == nil)
-	case ConnServer:
-		missing = nameIf("Handle", s.Handle == nil)
-	case *ConnServer:
-		missing = nameIf("Handle", s.Handle == nil)
-	}
-	if missing != "" {
-		return fmt.Errorf("its %s is nil", missing)
+	if c, ok := s.(interface{ check() error }); ok {
+		return c.check()
 	}
 	return nil
 }
 
-func nameIf(name string, is bool) string {
+var (
+	errServerNil = errors.New("the server is nil")
+	errServeFunc = errors.New("its ServeFunc is nil")
+)
+
+func (t tlsServer) check() error   { return errorIf(t.srv == nil, errServerNil) }
+func (f Funcs) check() error       { return errorIf(f.ServeFunc == nil, errServeFunc) }
+func (f PacketFuncs) check() error { return errorIf(f.ServeFunc == nil, errServeFunc) }
+func (c ConnServer) check() error  { return errorIf(c.Handle == nil, errors.New("its Handle is nil")) }
+
+func errorIf(is bool, err error) error {
 	if is {
-		return name
+		return err
 	}
-	return ""
+	return nil
 }
 
 // An address is one socket of a server.

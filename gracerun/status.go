@@ -61,9 +61,7 @@ type UpgradeResult struct {
 // Status returns the App's state. It can be called at any time; before Run it
 // shows what is known without it.
 func (a *App) Status() Status {
-	a.mu.Lock()
-	l := a.life
-	a.mu.Unlock()
+	l := a.running()
 	if l == nil {
 		return Status{Name: a.name(), Version: a.version(), PID: os.Getpid()}
 	}

@@ -35,6 +35,10 @@ func (e *UpgradeError) Error() string {
 // Unwrap returns e.Err.
 func (e *UpgradeError) Unwrap() error { return e.Err }
 
+func upgradeError(r *handoff.Refusal) *UpgradeError {
+	return &UpgradeError{PID: r.PID, Stage: r.Stage, Err: r.Err}
+}
+
 // A request is one demand for an upgrade: by a signal, by a call of Upgrade, or
 // by an older generation.
 type request struct {
@@ -78,9 +82,7 @@ func (r *request) answer(err error) {
 // returns when that is done. If somebody else asked for it, too, it goes on, and
 // the error wraps [ErrUpgrading].
 func (a *App) Upgrade(ctx context.Context) error {
-	a.mu.Lock()
-	l := a.life
-	a.mu.Unlock()
+	l := a.running()
 	if l == nil {
 		return ErrNotReady
 	}
@@ -108,8 +110,8 @@ func (a *App) Upgrade(ctx context.Context) error {
 	}
 }
 
-// upgrades is what the owner of the state knows of upgrades. What
-// the attempt or the drain look at, too, is guarded by life.mu.
+// upgrades is what the owner of the state knows of upgrades. What the attempt or
+// the drain look at, too, is guarded by life.mu.
 type upgrades struct {
 	current   []*request // who waits for the attempt under way
 	queue     []*request // who asked after its child was started
@@ -226,7 +228,7 @@ func (l *life) endUpgrade(err error) {
 	result.PID = l.childPID
 	l.mu.Unlock()
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
-		err = &UpgradeError{PID: refusal.PID, Stage: refusal.Stage, Err: refusal.Err}
+		err = upgradeError(refusal)
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
 		if l.state == StateDraining {
 			l.log.Warn("upgrade given up: this generation is ending", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
@@ -284,16 +286,10 @@ func (l *life) forwardUpgrade(r *request) {
 
 // forwardRest passes on what came in the last moment.
 func (l *life) forwardRest() {
-	for {
-		select {
-		case sig := <-l.signals:
-			if o := l.signal(sig); o.event == evUpgrade {
-				l.up.queue = append(l.up.queue, o.request)
-			}
-			continue
-		default:
+	for len(l.signals) > 0 { // nobody else reads them
+		if o := l.signal(<-l.signals); o.event == evUpgrade {
+			l.up.queue = append(l.up.queue, o.request)
 		}
-		break
 	}
 	l.nextUpgrade()
 }
@@ -309,7 +305,7 @@ func (l *life) forwardedUpgrade(ev handoff.Upgraded) {
 		r.answer(nil)
 		return
 	}
-	r.answer(&UpgradeError{PID: ev.Refusal.PID, Stage: ev.Refusal.Stage, Err: ev.Refusal.Err})
+	r.answer(upgradeError(ev.Refusal))
 }
 
 // refuseForwarded answers what the successor no longer can.

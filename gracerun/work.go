@@ -167,9 +167,7 @@ func (a *App) Task(name string, task func(context.Context) error) error {
 	if task == nil {
 		return errors.New("gracerun: the task is nil")
 	}
-	a.mu.Lock()
-	l := a.life
-	a.mu.Unlock()
+	l := a.running()
 	if l == nil {
 		return ErrNotReady
 	}

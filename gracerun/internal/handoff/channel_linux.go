@@ -56,18 +56,6 @@ func newChannel(f *os.File) (*channel, error) {
 	return &channel{conn: u}, nil
 }
 
-// send waits while the other side's queue is full.
-func (c *channel) send(m message) error {
-	frame, err := encode(m)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, _, err = c.conn.WriteMsgUnix(frame, nil, nil)
-	return err
-}
-
 // tell sends a message that may be lost: to a peer that reads no more it is of
 // no use, and the sender must not wait for it.
 func (c *channel) tell(m message) {

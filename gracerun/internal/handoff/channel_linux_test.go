@@ -310,3 +310,16 @@ func TestNewChannel(t *testing.T) {
 		t.Errorf("a TCP connection became %v, %v", c, err)
 	}
 }
+
+// send is tell that waits while the other side's queue is full, and says how it
+// went.
+func (c *channel) send(m message) error {
+	frame, err := encode(m)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _, err = c.conn.WriteMsgUnix(frame, nil, nil)
+	return err
+}
