@@ -2,7 +2,6 @@ package gracerun
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -31,7 +30,7 @@ type ConnServer struct {
 // Serve accepts connections until ln is closed, and returns when their handlers
 // have. An App does not need it: it serves a ConnServer with the App's context.
 func (c ConnServer) Serve(ln net.Listener) error {
-	s := &connServer{s: c, ctx: context.Background()}
+	s := &connServer{s: c, ctx: context.Background(), yield: func() {}}
 	err := s.serve(&address{ln: ln})
 	s.handlers.Wait()
 	return err
@@ -44,6 +43,7 @@ type connServer struct {
 	s        ConnServer
 	key      any
 	ctx      context.Context // of handlers
+	yield    func()          // before each accept
 	handlers sync.WaitGroup  // and of accept loops
 
 	mu       sync.Mutex
@@ -54,7 +54,7 @@ type connServer struct {
 func (c *connServer) registered() any { return c.key }
 
 func (c *connServer) begin(l *life) {
-	c.ctx = l.end.do
+	c.ctx, c.yield = l.end.do, l.yield.pause
 	if p, ok := c.key.(*ConnServer); ok {
 		c.s = *p // as it is now: Setup may have set more of it
 	}
@@ -68,6 +68,7 @@ func (c *connServer) serve(ad *address) error {
 	defer c.handlers.Done()
 	var delay time.Duration
 	for {
+		c.yield()
 		conn, err := t.Accept()
 		switch {
 		case err == nil:
@@ -163,20 +164,4 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// checkCertificate finds now what ServeTLS would find when the generation is
-// said to serve already.
-func (ad *address) checkCertificate() error {
-	cfg := ad.server.(*httpServer).srv.TLSConfig
-	if ad.certFile == "" && ad.keyFile == "" {
-		if cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil && cfg.GetConfigForClient == nil {
-			return fmt.Errorf("%v: no certificate: give TLS its files, or set the server's TLSConfig", ad)
-		}
-		return nil
-	}
-	if _, err := tls.LoadX509KeyPair(ad.certFile, ad.keyFile); err != nil {
-		return fmt.Errorf("%v: %w", ad, err)
-	}
-	return nil
 }

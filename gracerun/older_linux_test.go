@@ -193,19 +193,16 @@ func TestForwardedUpgrade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var app App
 		newer := newElder(t, 2)
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		work := make(chan struct{})
 		s.app.Task("long", func(context.Context) error { <-work; return nil })
 		s.signals <- syscall.SIGHUP
 		<-e.begun
 		e.start()
 		queued := s.call(t.Context())
-		self.mu.Lock()
-		self.successor = newer.Peer
-		self.mu.Unlock()
+		s.self.mu.Lock()
+		s.self.successor = newer.Peer
+		s.self.mu.Unlock()
 		e.result <- nil
 		synctest.Wait()
 		late := s.call(t.Context())
@@ -214,12 +211,12 @@ func TestForwardedUpgrade(t *testing.T) {
 				t.Errorf("the successor was told %s, want %s", got, want)
 			}
 		}
-		self.events <- handoff.Upgraded{ID: 2, Refusal: &handoff.Refusal{PID: 4711, Stage: "setup", Err: errNoDatabase}}
+		s.self.events <- handoff.Upgraded{ID: 2, Refusal: &handoff.Refusal{PID: 4711, Stage: "setup", Err: errNoDatabase}}
 		if err := <-late; !errors.Is(err, errNoDatabase) {
 			t.Errorf("the late one: %v", err)
 		}
-		self.events <- handoff.Upgraded{ID: 2} // an answer to nobody
-		self.events <- handoff.Upgraded{ID: 1}
+		s.self.events <- handoff.Upgraded{ID: 2} // an answer to nobody
+		s.self.events <- handoff.Upgraded{ID: 1}
 		if err := <-queued; err != nil {
 			t.Errorf("the queued one: %v", err)
 		}

@@ -84,6 +84,7 @@ type life struct {
 	sockets  *listener.Set
 	work     registry // as it is after Setup
 	jobs     *jobs
+	yield    yield
 
 	end        *end
 	stopTaking context.CancelFunc
@@ -212,7 +213,7 @@ func (l *life) prepare() error {
 	}
 	legacy := l.self.Legacy()
 	if legacy != nil {
-		l.sockets = listener.Inherit(legacy.Handles, legacy.Files)
+		l.sockets = listener.Inherit(legacy.Handles, legacy.FDs)
 	} else {
 		l.sockets = new(listener.Set)
 	}
@@ -259,9 +260,6 @@ func (l *life) loop(ctx context.Context) error {
 	<-l.caught // the handler must not be without one for a moment
 	if l.self.HUP() {
 		l.up.queue = append(l.up.queue, &request{at: time.Now()})
-	}
-	if l.readyTimeout > 0 {
-		defer time.AfterFunc(l.readyTimeout, l.notReady).Stop()
 	}
 	ended := ctx.Done()
 	for l.state != StateDone {

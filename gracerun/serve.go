@@ -2,6 +2,7 @@ package gracerun
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -75,17 +76,29 @@ func (f PacketFuncs) Shutdown(ctx context.Context) error {
 // With certFile and keyFile "" the certificates are those of srv.TLSConfig. The
 // same srv may serve other addresses without TLS.
 func TLS(srv *http.Server, certFile, keyFile string) Server {
-	return tlsServer{srv, certFile, keyFile}
+	return &tlsServer{
+		srv:         srv,
+		certificate: func() error { return checkCertificate(srv.TLSConfig, certFile, keyFile) },
+		serve:       func(s servesTLS, ln net.Listener) error { return s.ServeTLS(ln, certFile, keyFile) },
+	}
 }
 
+// A tlsServer has functions, so that a program that does not call TLS is linked
+// without the server half of crypto/tls, which is half a megabyte.
 type tlsServer struct {
-	srv               *http.Server
-	certFile, keyFile string
+	srv         *http.Server
+	certificate func() error // finds now what would make serve fail when the generation is said to serve
+	serve       func(servesTLS, net.Listener) error
 }
 
-func (t tlsServer) Serve(ln net.Listener) error { return t.srv.ServeTLS(ln, t.certFile, t.keyFile) }
+// servesTLS is an *http.Server, or what drains it.
+type servesTLS interface {
+	ServeTLS(ln net.Listener, certFile, keyFile string) error
+}
 
-func (t tlsServer) Shutdown(ctx context.Context) error { return t.srv.Shutdown(ctx) }
+func (t *tlsServer) Serve(ln net.Listener) error { return t.serve(t.srv, ln) }
+
+func (t *tlsServer) Shutdown(ctx context.Context) error { return t.srv.Shutdown(ctx) }
 
 // Serve has s accept connections on an address: network is "tcp", "tcp4",
 // "tcp6", "unix" or "unixpacket", address as for [net.Listen]. The same s may
@@ -136,7 +149,7 @@ var (
 	errServeFunc = errors.New("its ServeFunc is nil")
 )
 
-func (t tlsServer) check() error   { return errorIf(t.srv == nil, errServerNil) }
+func (t *tlsServer) check() error  { return errorIf(t.srv == nil, errServerNil) }
 func (f Funcs) check() error       { return errorIf(f.ServeFunc == nil, errServeFunc) }
 func (f PacketFuncs) check() error { return errorIf(f.ServeFunc == nil, errServeFunc) }
 func (c ConnServer) check() error  { return errorIf(c.Handle == nil, errors.New("its Handle is nil")) }
@@ -152,9 +165,7 @@ func errorIf(is bool, err error) error {
 type address struct {
 	network, address string
 	server           server
-	certFile         string
-	keyFile          string
-	tls              bool
+	tls              *tlsServer // nil = no TLS
 
 	ln    net.Listener
 	conn  net.PacketConn
@@ -174,9 +185,8 @@ func (r *registry) add(network, addr string, s any, networks ...string) error {
 		}
 	}
 	ad := &address{network: network, address: addr, ended: make(chan struct{})}
-	if t, ok := s.(tlsServer); ok {
-		ad.tls, ad.certFile, ad.keyFile = true, t.certFile, t.keyFile
-		s = t.srv
+	if t, ok := s.(*tlsServer); ok {
+		ad.tls, s = t, t.srv
 	}
 	ad.server = r.server(s)
 	r.addresses = append(r.addresses, ad)
@@ -225,8 +235,10 @@ func (ad *address) open(ctx context.Context, set *listener.Set) (err error) {
 	default:
 		ad.ln, err = set.Listen(ctx, ad.network, ad.address)
 	}
-	if err == nil && ad.tls {
-		err = ad.checkCertificate()
+	if err == nil && ad.tls != nil {
+		if err = ad.tls.certificate(); err != nil {
+			err = fmt.Errorf("%v: %w", ad, err)
+		}
 	}
 	return err
 }
@@ -240,12 +252,12 @@ type httpServer struct {
 func (h *httpServer) registered() any { return h.srv }
 
 func (h *httpServer) begin(l *life) {
-	h.drainer = httpdrain.New(h.srv, httpdrain.Options{Linger: l.linger, Context: l.end.attach})
+	h.drainer = httpdrain.New(h.srv, httpdrain.Options{Linger: l.linger, Context: l.end.attach, BeforeAccept: l.yield.pause})
 }
 
 func (h *httpServer) serve(ad *address) error {
-	if ad.tls {
-		return h.drainer.ServeTLS(ad.ln, ad.certFile, ad.keyFile)
+	if ad.tls != nil {
+		return ad.tls.serve(h.drainer, ad.ln)
 	}
 	return h.drainer.Serve(ad.ln)
 }
@@ -304,4 +316,16 @@ func waitEnded(ctx context.Context, at []*address) error {
 		}
 	}
 	return nil
+}
+
+// checkCertificate finds what ServeTLS would find.
+func checkCertificate(cfg *tls.Config, certFile, keyFile string) error {
+	if certFile == "" && keyFile == "" {
+		if cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil && cfg.GetConfigForClient == nil {
+			return errors.New("no certificate: give TLS its files, or set the server's TLSConfig")
+		}
+		return nil
+	}
+	_, err := tls.LoadX509KeyPair(certFile, keyFile)
+	return err
 }

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 )
 
 // start brings the service up and says how it went.
 func (l *life) start() {
+	if l.readyTimeout > 0 { // stopped with the start: while a timer runs, the scheduler looks at the clock in each turn
+		defer time.AfterFunc(l.readyTimeout, l.notReady).Stop()
+	}
 	err := l.bringUp()
 	close(l.broughtUp) // first: what is served in time is not late
 	switch {

@@ -167,6 +167,9 @@ func (l *life) progress(p handoff.Progress) {
 		return
 	}
 	l.log.Debug("upgrade", "stage", p.Stage, "pid", p.PID)
+	if p.Stage == handoff.StageProbation {
+		l.yield.begin()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.childPID = p.PID
@@ -230,10 +233,14 @@ func (l *life) endUpgrade(err error) {
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
 		err = upgradeError(refusal)
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
+		reason := []any{"stage", refusal.Stage, "error", refusal.Err}
+		if refusal.PID != 0 {
+			reason = append([]any{"pid", refusal.PID}, reason...)
+		}
 		if l.state == StateDraining {
-			l.log.Warn("upgrade given up: this generation is ending", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+			l.log.Warn("upgrade given up: this generation is ending", reason...)
 		} else {
-			l.log.Error("upgrade failed: this generation serves on", "pid", refusal.PID, "stage", refusal.Stage, "error", refusal.Err)
+			l.log.Error("upgrade failed: this generation serves on", reason...)
 		}
 	} else {
 		l.log.Info("upgrade committed", "pid", result.PID, "took", result.Took)

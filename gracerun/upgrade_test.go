@@ -42,6 +42,16 @@ func newEngine(t *testing.T, self *fakeSelf) *engine {
 	return e
 }
 
+// performUpgrades runs app, whose upgrades e leads, until it is ready.
+func performUpgrades(t *testing.T, app *App) (s *stage, e *engine) {
+	t.Helper()
+	self := &fakeSelf{}
+	e = newEngine(t, self)
+	s = perform(t, app, self)
+	s.ready()
+	return s, e
+}
+
 // start has the child started.
 func (e *engine) start() {
 	e.spawn <- struct{}{}
@@ -77,10 +87,7 @@ func TestUpgradeCommits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		answer := s.call(t.Context())
 		<-e.begun
 		e.start()
@@ -111,10 +118,7 @@ func TestUpgradeRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		answer := s.call(t.Context())
 		<-e.begun
 		time.Sleep(time.Second)
@@ -153,10 +157,7 @@ func TestLimits(t *testing.T) {
 		{&App{ReadyTimeout: time.Hour, Probation: 2, DrainTimeout: 3, Generations: 5}, handoff.Limits{Ready: time.Hour, Probation: 2, Drain: 3, Generations: 5}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			self := &fakeSelf{}
-			e := newEngine(t, self)
-			s := perform(t, c.app, self)
-			s.ready()
+			s, e := performUpgrades(t, c.app)
 			s.signals <- syscall.SIGHUP
 			if got := <-e.begun; !reflect.DeepEqual(got, c.want) {
 				t.Errorf("limits %+v, want %+v", got, c.want)
@@ -173,10 +174,7 @@ func TestJoinOrQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		first := s.call(t.Context())
 		<-e.begun
 		joined := s.call(t.Context())
@@ -247,10 +245,7 @@ func TestCallIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("lost patience"))
 		defer cancel()
 		answer := s.call(ctx)
@@ -276,10 +271,7 @@ func TestOneOfTwoGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		ctx, cancel := context.WithCancel(t.Context())
 		answer := s.call(ctx)
 		<-e.begun
@@ -309,10 +301,7 @@ func TestTermDuringUpgrade(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		answer := s.call(t.Context())
 		<-e.begun
 		s.signals <- syscall.SIGTERM
@@ -334,10 +323,7 @@ func TestFaultDuringUpgrade(t *testing.T) {
 		var app App
 		fault := make(chan error)
 		app.Go("store", func(context.Context) error { return <-fault })
-		self := &fakeSelf{}
-		e := newEngine(t, self)
-		s := perform(t, &app, self)
-		s.ready()
+		s, e := performUpgrades(t, &app)
 		s.signals <- syscall.SIGHUP
 		<-e.begun
 		fault <- os.ErrPermission

@@ -22,9 +22,9 @@ func BenchmarkAdopt1000(b *testing.B) {
 	}
 	for b.Loop() {
 		b.StopTimer()
-		files := dupAll(b, conns)
+		fds := dupAll(b, conns)
 		b.StartTimer()
-		second := listener.Inherit(handles, files)
+		second := listener.Inherit(handles, fds)
 		for range size {
 			mustOpen(b, second, "tcp", "127.0.0.1:0")
 		}

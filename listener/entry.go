@@ -27,6 +27,7 @@ const (
 type entry struct {
 	Handle
 	conn    conn
+	err     error // why what was inherited is a file, and no socket
 	owner   owner
 	offered bool // part of the last Handles
 }

@@ -56,21 +56,21 @@ func Example() {
 }
 
 // transfer stands for the way to another process.
-func transfer(conns []syscall.Conn) (files []*os.File) {
+func transfer(conns []syscall.Conn) (dups []int) {
 	err := listener.Control(conns, func(fds []int) error {
 		for _, fd := range fds {
 			d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				return err
 			}
-			files = append(files, os.NewFile(uintptr(d), "inherited"))
+			dups = append(dups, d)
 		}
 		return nil
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	return files
+	return dups
 }
 
 // The first generation creates a file, all later ones find it.

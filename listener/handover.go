@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -80,23 +79,18 @@ func control(conns []syscall.Conn, fds []int, f func([]int) error) error {
 	return ferr
 }
 
-// Inherit returns a Set that holds what a predecessor handed over: files[i] is
-// described by handles[i], as [Set.Handles] returned them there. The files
+// Inherit returns a Set that holds what a predecessor handed over: fds[i] is
+// described by handles[i], as [Set.Handles] returned them there. The descriptors
 // belong to the Set from here on and are set close-on-exec. Set the ListenConfig
 // before the first Listen. Inherit panics if the lengths differ.
 //
 // A Handle may also describe a descriptor from elsewhere, as a service manager's
 // socket activation: leave Path empty, so that its file is never removed.
-func Inherit(handles []Handle, files []*os.File) *Set {
-	if len(handles) != len(files) {
-		panic(fmt.Sprintf("listener: %d handles for %d files", len(handles), len(files)))
+func Inherit(handles []Handle, fds []int) *Set {
+	if len(handles) != len(fds) {
+		panic(fmt.Sprintf("listener: %d handles for %d descriptors", len(handles), len(fds)))
 	}
-	s := &Set{inherited: make([]*entry, len(files))}
-	for i, f := range files {
-		closeOnExec(f)
-		s.inherited[i] = &entry{Handle: handles[i], conn: f, owner: predecessor}
-	}
-	return s
+	return &Set{inherited: adoptAll(handles, fds)}
 }
 
 // CloseUnused makes this process the owner of what it inherited. Call it once

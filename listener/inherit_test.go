@@ -24,23 +24,23 @@ func successor(t testing.TB, s *listener.Set) *listener.Set {
 	return next
 }
 
-func dupAll(t testing.TB, conns []syscall.Conn) []*os.File {
+func dupAll(t testing.TB, conns []syscall.Conn) []int {
 	t.Helper()
-	var files []*os.File
+	var dups []int
 	err := listener.Control(conns, func(fds []int) error {
 		for _, fd := range fds {
 			d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				return os.NewSyscallError("fcntl", err)
 			}
-			files = append(files, os.NewFile(uintptr(d), "inherited"))
+			dups = append(dups, d)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return dups
 }
 
 // newSet returns an empty Set that is closed at the end of the test.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 )
 
@@ -25,7 +24,7 @@ func (s *Set) addressInUse(ctx context.Context, network, address string, err err
 	for i, e := range s.inherited {
 		switch e.compare(network, op.Addr) {
 		case sameSocket:
-			c, err := s.adopt(i, network, address)
+			c, err := s.take(i, network, address)
 			return c, true, err
 		case overlapping:
 			blocker = e
@@ -58,8 +57,7 @@ const (
 
 // compare returns the relation of an inherited entry to an address.
 func (e *entry) compare(network string, want net.Addr) relation {
-	f, ok := e.conn.(*os.File)
-	if !ok || e.Name != "" {
+	if e.Name != "" || e.err != nil {
 		return unrelated
 	}
 	if strings.HasPrefix(network, "unix") {
@@ -68,12 +66,7 @@ func (e *entry) compare(network string, want net.Addr) relation {
 	if !strings.HasPrefix(e.Network, network[:3]) { // tcp or udp
 		return unrelated
 	}
-	c, err := fromFile(e.Network, f)
-	if err != nil {
-		return unrelated
-	}
-	defer c.Close()
-	return compareIP(e.Network, bound(c), network, want)
+	return compareIP(e.Network, bound(e.conn), network, want)
 }
 
 // compareFile compares by inode: one file may have several paths.

@@ -68,11 +68,7 @@ func receive(c *net.UnixConn) (*listener.Set, []listener.Handle, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var files []*os.File
-	for _, fd := range fds {
-		files = append(files, os.NewFile(uintptr(fd), "inherited"))
-	}
-	return listener.Inherit(handles, files), handles, nil
+	return listener.Inherit(handles, fds), handles, nil
 }
 
 // successorMain adopts what arrives on descriptor 3, and commits, accepts and
@@ -383,21 +379,21 @@ func failToOpen(first, second *listener.Set, path, tcp string) error {
 	return nil
 }
 
-func mustDup(conns []syscall.Conn) (files []*os.File) {
+func mustDup(conns []syscall.Conn) (dups []int) {
 	err := listener.Control(conns, func(fds []int) error {
 		for _, fd := range fds {
 			d, err := unix.Dup(fd) // not close-on-exec: Inherit sees to that
 			if err != nil {
 				return err
 			}
-			files = append(files, os.NewFile(uintptr(d), "inherited"))
+			dups = append(dups, d)
 		}
 		return nil
 	})
 	if err != nil {
 		panic(err)
 	}
-	return files
+	return dups
 }
 
 // descriptors returns the open descriptors, and which of them are close-on-exec.

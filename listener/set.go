@@ -16,7 +16,7 @@
 //	set.Listen(...)
 //	handles, conns := set.Handles()
 //	listener.Control(conns, send)
-//	                                 set := listener.Inherit(handles, files)
+//	                                 set := listener.Inherit(handles, fds)
 //	                                 set.Listen(...)
 //	                                 both accept from the same queues now
 //	                                 set.CloseUnused() // committed: the owner

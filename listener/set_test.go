@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -157,6 +158,24 @@ func TestPortZeroKeepsOrder(t *testing.T) {
 		if addr.String() == port {
 			t.Errorf("a sixth socket shares %v", port)
 		}
+	}
+}
+
+// TestManySockets: more than one goroutine adopts, and each descriptor stays with
+// its name. The sockets are told apart by their ports.
+func TestManySockets(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	first := newSet(t)
+	for range n {
+		mustOpen(t, first, "tcp", "127.0.0.1:0")
+	}
+	second := successor(t, first)
+	for range n {
+		mustOpen(t, second, "tcp", "127.0.0.1:0")
+	}
+	if have, want := second.Sockets(), first.Sockets(); !slices.Equal(have, want) {
+		t.Errorf("after %v come %v", want, have)
 	}
 }
 

@@ -12,17 +12,17 @@ import (
 	"syscall"
 )
 
-const (
-	streamNetworks = "tcp, tcp4, tcp6, unix, unixpacket"
-	packetNetworks = "udp, udp4, udp6, unixgram"
+var (
+	streamNetworks = []string{"tcp", "tcp4", "tcp6", "unix", "unixpacket"}
+	packetNetworks = []string{"udp", "udp4", "udp6", "unixgram"}
 )
 
 // socket returns the Set's socket for an address, and whether it was inherited.
 // The Set stays locked throughout: of two calls for one address only the second
 // shall fail.
-func (s *Set) socket(ctx context.Context, network, address, networks string) (conn, bool, error) {
-	if !slices.Contains(strings.Split(networks, ", "), network) {
-		err := fmt.Errorf("%w: want one of %s", net.UnknownNetworkError(network), networks)
+func (s *Set) socket(ctx context.Context, network, address string, networks []string) (conn, bool, error) {
+	if !slices.Contains(networks, network) {
+		err := fmt.Errorf("%w: want one of %s", net.UnknownNetworkError(network), strings.Join(networks, ", "))
 		return nil, false, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
 	address, err := absolute(network, address)
@@ -36,7 +36,7 @@ func (s *Set) socket(ctx context.Context, network, address, networks string) (co
 	}
 	same := func(e *entry) bool { return e.is(network, address) }
 	if i := slices.IndexFunc(s.inherited, same); i >= 0 {
-		c, err := s.adopt(i, network, address)
+		c, err := s.take(i, network, address)
 		return c, true, err
 	}
 	// A server may close its listener and listen again.
@@ -92,19 +92,16 @@ func (s *Set) open(ctx context.Context, network, address string) (conn, error) {
 	return c, nil
 }
 
-// adopt turns the i-th inherited file into a socket, registers it under the name
-// it has now, and closes the file.
-func (s *Set) adopt(i int, network, address string) (conn, error) {
+// take registers the i-th inherited socket under the name it has now.
+func (s *Set) take(i int, network, address string) (conn, error) {
 	e := s.inherited[i]
-	c, err := fromFile(network, e.conn.(*os.File))
-	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	if e.err != nil {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: e.err}
 	}
-	e.conn.Close()
-	e.conn, e.Network, e.Address = c, network, address
+	e.Network, e.Address = network, address
 	s.entries = append(s.entries, e)
 	s.inherited = slices.Delete(s.inherited, i, i+1)
-	return c, nil
+	return e.conn, nil
 }
 
 // listen opens a new socket.

@@ -106,8 +106,10 @@ func mountDevice(id string) (string, error) {
 		if len(fields) < 3 || fields[0] != id {
 			continue
 		}
-		var major, minor uint32
-		if _, err := fmt.Sscanf(fields[2], "%d:%d", &major, &minor); err != nil {
+		first, second, _ := strings.Cut(fields[2], ":")
+		major, err := strconv.ParseUint(first, 10, 32)
+		minor, err2 := strconv.ParseUint(second, 10, 32)
+		if err := errors.Join(err, err2); err != nil {
 			return "", &fs.PathError{Op: "read", Path: name, Err: err}
 		}
 		return fmt.Sprintf("%02x:%02x", major, minor), nil
@@ -123,11 +125,11 @@ func userOf(pid int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var real, effective int
-	if _, err := fmt.Sscan(field(status, "Uid:"), &real, &effective); err != nil {
-		return 0, &fs.PathError{Op: "read", Path: name, Err: err}
+	ids := strings.Fields(field(status, "Uid:")) // real, effective, saved, of the file system
+	if len(ids) < 2 {
+		return 0, &fs.PathError{Op: "read", Path: name, Err: errors.New("it has no user ids")}
 	}
-	return effective, nil
+	return strconv.Atoi(ids[1])
 }
 
 // field returns the value of the line that begins with key.

@@ -102,9 +102,11 @@ func (c *channel) sendFiles(m message, conns []syscall.Conn, wait bool) error {
 // errNoFrame reports a packet that recv could not read whole.
 var errNoFrame = errors.New("message was cut: it or its descriptors did not fit")
 
-// recv waits for the next message. The files are close-on-exec and the caller's
-// to close. A packet that cannot be read is an error; what it carried is closed.
-func (c *channel) recv() (message, []*os.File, error) {
+// recv waits for the next message. The descriptors are close-on-exec and the
+// caller's to close; they are no files yet, since an os.File of a socket costs
+// a registration with the poller. A packet that cannot be read is an error; what it
+// carried is closed.
+func (c *channel) recv() (message, []int, error) {
 	if c.buf == nil {
 		c.buf = make([]byte, maxFrame)
 		c.oob = make([]byte, unix.CmsgSpace(maxFiles*4))
@@ -125,8 +127,8 @@ func (c *channel) recv() (message, []*os.File, error) {
 // or stopReading is called. A packet that cannot be read is passed over.
 func (c *channel) read(f func(message) bool) {
 	for {
-		m, files, err := c.recv()
-		closeAll(files)
+		m, fds, err := c.recv()
+		closeFDs(fds)
 		var op *net.OpError
 		switch {
 		case errors.As(err, &op):
@@ -150,8 +152,8 @@ func (c *channel) readQueued(f func(message)) {
 // it. f may be nil.
 func discard(fd int, f func(message)) {
 	for {
-		m, files, err := recvNow(fd)
-		closeAll(files)
+		m, fds, err := recvNow(fd)
+		closeFDs(fds)
 		var sys *os.SyscallError
 		if errors.As(err, &sys) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EINTR) {
 			return
@@ -162,7 +164,7 @@ func discard(fd int, f func(message)) {
 	}
 }
 
-func recvNow(fd int) (message, []*os.File, error) {
+func recvNow(fd int) (message, []int, error) {
 	buf, oob := make([]byte, maxFrame), make([]byte, unix.CmsgSpace(maxFiles*4))
 	n, oobn, flags, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	if err == nil && n == 0 {
@@ -174,8 +176,8 @@ func recvNow(fd int) (message, []*os.File, error) {
 	return parsePacket(buf[:n], oob[:oobn], flags)
 }
 
-func parsePacket(frame, oob []byte, flags int) (message, []*os.File, error) {
-	files, err := parseRights(oob)
+func parsePacket(frame, oob []byte, flags int) (message, []int, error) {
+	fds, err := parseRights(oob)
 	var m message
 	if err == nil && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		err = errNoFrame
@@ -183,18 +185,18 @@ func parsePacket(frame, oob []byte, flags int) (message, []*os.File, error) {
 	if err == nil {
 		m, err = decode(frame)
 	}
-	if err == nil && len(m.Items) != len(files) {
-		err = fmt.Errorf("%s message names %d descriptors and carries %d", m.Type, len(m.Items), len(files))
+	if err == nil && len(m.Items) != len(fds) {
+		err = fmt.Errorf("%s message names %d descriptors and carries %d", m.Type, len(m.Items), len(fds))
 	}
 	if err != nil {
-		closeAll(files)
+		closeFDs(fds)
 		return message{}, nil, err
 	}
-	return m, files, nil
+	return m, fds, nil
 }
 
-func parseRights(oob []byte) ([]*os.File, error) {
-	var files []*os.File
+func parseRights(oob []byte) ([]int, error) {
+	var all []int
 	cmsgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, os.NewSyscallError("recvmsg", err)
@@ -204,11 +206,9 @@ func parseRights(oob []byte) ([]*os.File, error) {
 		if err != nil {
 			continue // some other control message
 		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "inherited"))
-		}
+		all = append(all, fds...)
 	}
-	return files, nil
+	return all, nil
 }
 
 // stopReading ends a recv that waits, and those to come.
@@ -223,5 +223,11 @@ func closeAll(files []*os.File) {
 		if f != nil {
 			f.Close()
 		}
+	}
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
 	}
 }

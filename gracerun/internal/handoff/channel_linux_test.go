@@ -85,25 +85,25 @@ func TestThousandDescriptors(t *testing.T) {
 		items := slices.Repeat([]item{{Kind: kindSocket}}, len(chunk))
 		check(t, ours.sendFiles(message{Type: typeFiles, Items: items}, chunk, false))
 	}
-	var got []*os.File
+	var got []int
 	for len(got) < n {
-		m, files, err := theirs.recv()
+		m, fds, err := theirs.recv()
 		check(t, err)
-		if m.Type != typeFiles || len(m.Items) != len(files) {
-			t.Fatalf("received %s with %d items and %d files", m.Type, len(m.Items), len(files))
+		if m.Type != typeFiles || len(m.Items) != len(fds) {
+			t.Fatalf("received %s with %d items and %d descriptors", m.Type, len(m.Items), len(fds))
 		}
-		got = append(got, files...)
+		got = append(got, fds...)
 	}
-	for i, f := range got {
-		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+	for i, fd := range got {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		check(t, err)
-		link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+		link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 		check(t, err)
 		if flags&unix.FD_CLOEXEC == 0 || link != fmt.Sprintf("%s/%d", dir, i) {
 			t.Fatalf("file %d is %s, with the flags %#x", i, link, flags)
 		}
 	}
-	closeAll(got)
+	closeFDs(got)
 	if now := openFiles(t); now > before+n+10 {
 		t.Errorf("%d descriptors are open, %d were before, and %d files are", now, before, n)
 	}
@@ -121,12 +121,12 @@ func TestMostInOneMessage(t *testing.T) {
 		return ours.sendFiles(message{Type: typeFiles, Items: items}, slices.Repeat([]syscall.Conn{null}, n), false)
 	}
 	check(t, send(maxFiles))
-	_, files, err := theirs.recv()
+	_, fds, err := theirs.recv()
 	check(t, err)
-	if len(files) != maxFiles {
-		t.Errorf("%d of %d arrived", len(files), maxFiles)
+	if len(fds) != maxFiles {
+		t.Errorf("%d of %d arrived", len(fds), maxFiles)
 	}
-	closeAll(files)
+	closeFDs(fds)
 	if err := send(maxFiles + 1); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("one more: %v, want EINVAL", err)
 	}
@@ -153,12 +153,12 @@ func TestFullQueue(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- ours.sendFiles(long, []syscall.Conn{null}, true) }()
 	for range sent + 1 {
-		_, files, err := theirs.recv()
+		_, fds, err := theirs.recv()
 		check(t, err)
-		if len(files) != 1 {
-			t.Fatalf("%d files", len(files))
+		if len(fds) != 1 {
+			t.Fatalf("%d descriptors", len(fds))
 		}
-		closeAll(files)
+		closeFDs(fds)
 	}
 	check(t, <-done)
 }
@@ -179,8 +179,8 @@ func TestBadPackets(t *testing.T) {
 		"uninvited":           func() { sendRaw(t, ours, frameOf(t, message{Type: typeGo}), null) },
 	} {
 		send()
-		if m, files, err := theirs.recv(); err == nil || files != nil {
-			t.Errorf("%s: received %+v with %d files, %v", name, m, len(files), err)
+		if m, fds, err := theirs.recv(); err == nil || fds != nil {
+			t.Errorf("%s: received %+v with %d descriptors, %v", name, m, len(fds), err)
 		}
 	}
 	if now := openFiles(t); now != before {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -65,18 +66,21 @@ func (in *inheritance) open() error {
 	if in.ch, err = newChannel(os.NewFile(uintptr(fd), "channel")); err != nil {
 		return err
 	}
-	var files []*os.File
-	if in.start, files, err = in.ch.recv(); err != nil {
+	var fds []int
+	if in.start, fds, err = in.ch.recv(); err != nil {
 		return fmt.Errorf("first message: %w", err)
 	}
-	defer closeAll(files)
 	in.ch.tell(message{Type: typeHello, Protocol: protocol, Nonce: in.start.Nonce, Generation: in.start.Generation, PID: os.Getpid()})
 	for i, it := range in.start.Items {
 		if it.Kind == kindCrash {
 			// Into a memfd, never a pipe: it outlives the reader, and a dead
 			// reader kills nobody with SIGPIPE.
-			debug.SetCrashOutput(files[i], debug.CrashOptions{})
+			f := os.NewFile(uintptr(fds[i]), it.Kind)
+			debug.SetCrashOutput(f, debug.CrashOptions{})
+			f.Close() // it has its own duplicate
+			continue
 		}
+		unix.Close(fds[i])
 	}
 	if in.release, err = relay(); err != nil {
 		return err
@@ -100,8 +104,7 @@ func closeOnExec(first uint) error {
 		return errors.Join(os.NewSyscallError("close_range", err), derr)
 	}
 	for _, e := range entries {
-		var fd int
-		if n, _ := fmt.Sscan(e.Name(), &fd); n == 1 && fd >= int(first) {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= int(first) {
 			unix.CloseOnExec(fd)
 		}
 	}

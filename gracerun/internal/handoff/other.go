@@ -25,7 +25,7 @@ type Self struct{}
 // Legacy is what a predecessor hands over.
 type Legacy struct {
 	Handles []listener.Handle
-	Files   []*os.File
+	FDs     []int
 	Lock    *os.File
 	Asked   time.Time
 	From    int

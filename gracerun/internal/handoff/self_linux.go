@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cloudflare/tableflip"
+	"golang.org/x/sys/unix"
 
 	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 	"github.com/gracerun/grace/listener"
@@ -38,8 +39,8 @@ type Self struct {
 
 // Legacy is what a predecessor hands over besides its children's channel.
 type Legacy struct {
-	Handles []listener.Handle // Files[i] is the descriptor of Handles[i]
-	Files   []*os.File
+	Handles []listener.Handle // FDs[i] is the descriptor of Handles[i]
+	FDs     []int
 	Lock    *os.File  // the locked descriptor of the pid file; nil when it had none
 	Asked   time.Time // when the upgrade was asked for
 	From    int       // the predecessor's generation
@@ -110,7 +111,12 @@ func (s *Self) idle() error {
 // receive reads what the predecessor queued before it started this process.
 func (s *Self) receive() error {
 	start := s.in.start
-	s.legacy = &Legacy{Asked: time.Unix(0, start.Asked), From: start.Generation - 1}
+	s.legacy = &Legacy{
+		Handles: make([]listener.Handle, 0, start.Total),
+		FDs:     make([]int, 0, start.Total),
+		Asked:   time.Unix(0, start.Asked),
+		From:    start.Generation - 1,
+	}
 	peers := map[int]*Peer{}
 	err := s.receiveFiles(start.Total, peers)
 	for _, number := range slices.Sorted(maps.Keys(peers)) {
@@ -134,17 +140,17 @@ func (s *Self) receive() error {
 
 func (s *Self) receiveFiles(total int, peers map[int]*Peer) error {
 	for got := 0; got < total; {
-		m, files, err := s.in.ch.recv()
+		m, fds, err := s.in.ch.recv()
 		if err != nil {
 			return fmt.Errorf("receive descriptors: %w", err)
 		}
 		if m.Type == typeAbort {
 			return errors.New("the predecessor gave the upgrade up: " + m.Error)
 		}
-		got += len(files)
+		got += len(fds)
 		for i, it := range m.Items {
-			if err := s.accept(it, files[i], peers); err != nil {
-				closeAll(files[i+1:])
+			if err := s.accept(it, fds[i], peers); err != nil {
+				closeFDs(fds[i+1:])
 				return err
 			}
 		}
@@ -152,8 +158,9 @@ func (s *Self) receiveFiles(total int, peers map[int]*Peer) error {
 	return nil
 }
 
-// accept takes f over.
-func (s *Self) accept(it item, f *os.File, peers map[int]*Peer) error {
+// accept takes fd over.
+func (s *Self) accept(it item, fd int, peers map[int]*Peer) error {
+	file := func() *os.File { return os.NewFile(uintptr(fd), it.Kind) }
 	peer := func() *Peer {
 		p := peers[it.Generation]
 		if p == nil {
@@ -165,27 +172,27 @@ func (s *Self) accept(it item, f *os.File, peers map[int]*Peer) error {
 	switch it.Kind {
 	case kindSocket:
 		if it.Socket == nil {
-			f.Close()
+			unix.Close(fd)
 			return errors.New("a socket came without its address")
 		}
 		s.legacy.Handles = append(s.legacy.Handles, *it.Socket)
-		s.legacy.Files = append(s.legacy.Files, f)
+		s.legacy.FDs = append(s.legacy.FDs, fd)
 	case kindLock:
-		s.legacy.Lock = f
+		s.legacy.Lock = file()
 	case kindProcess:
 		p := peer()
-		p.PID, p.Version, p.Since, p.proc = it.PID, it.Version, time.Unix(0, it.Since), newProcess(f)
+		p.PID, p.Version, p.Since, p.proc = it.PID, it.Version, time.Unix(0, it.Since), newProcess(file())
 		if it.Generation == s.legacy.From {
 			p.ch = s.in.ch
 		}
 	case kindChannel:
-		ch, err := newChannel(f)
+		ch, err := newChannel(file())
 		if err != nil {
 			return fmt.Errorf("channel to generation %d: %w", it.Generation, err)
 		}
 		peer().ch = ch
 	default:
-		f.Close() // a newer build knows what it is
+		unix.Close(fd) // a newer build knows what it is
 	}
 	return nil
 }

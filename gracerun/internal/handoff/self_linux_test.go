@@ -82,15 +82,16 @@ func TestInheritance(t *testing.T) {
 	defer child.Close()
 
 	legacy := child.Legacy()
-	defer closeAll(append(legacy.Files, legacy.Lock))
+	defer legacy.Lock.Close()
+	defer closeFDs(legacy.FDs)
 	if child.Number() != 3 || legacy.From != 2 || !legacy.Asked.Equal(estate.Asked) || legacy.Lock == nil {
 		t.Errorf("generation %d with the legacy of %d, asked for at %v, lock %v", child.Number(), legacy.From, legacy.Asked, legacy.Lock)
 	}
-	if !reflect.DeepEqual(legacy.Handles, estate.Handles) || len(legacy.Files) != sockets {
-		t.Errorf("%d handles and %d files", len(legacy.Handles), len(legacy.Files))
+	if !reflect.DeepEqual(legacy.Handles, estate.Handles) || len(legacy.FDs) != sockets {
+		t.Errorf("%d handles and %d descriptors", len(legacy.Handles), len(legacy.FDs))
 	}
-	for i, f := range legacy.Files {
-		if link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd())); link != fmt.Sprintf("%s/%d", dir, i) {
+	for i, fd := range legacy.FDs {
+		if link, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); link != fmt.Sprintf("%s/%d", dir, i) {
 			t.Fatalf("file %d is %s", i, link)
 		}
 	}

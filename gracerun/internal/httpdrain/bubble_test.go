@@ -348,7 +348,7 @@ func TestHTTP2Farewell(t *testing.T) {
 		late    bool // one more when half of the linger time has passed
 		ping    bool // a PING then, which is no reason to stay
 		goaways []goaway
-		took    time.Duration // the second is that of x/net
+		took    time.Duration // the second is net/http's
 	}{
 		{"fresh", 0, false, false, []goaway{{0, linger}}, linger + time.Second},
 		{"used", 1, false, false, []goaway{{all, quiet}, {1, linger}}, linger + time.Second},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,13 +32,17 @@ type conn struct {
 	raw net.Conn
 	tls bool // what is read is TLS records
 
+	// busy: an HTTP/1 request is in hand. Until its answer is complete there is nothing to note or to judge, and
+	// mu, which would be taken ten times for each request, is left alone.
+	busy atomic.Bool
+
 	mu       sync.Mutex
 	phase    phase
 	early    bool // active: the last read was net/http's look beyond the request, and it has a byte of the next
 	polled   bool // idle: the wait for the next request has begun
 	foreign  bool // speaks a protocol of the caller's: not ours to end
 	framed   *framedConn
-	deadline time.Time   // the read deadline that was asked for
+	deadline time.Time   // the read deadline that was asked for, unless busy
 	timer    *time.Timer // calls expire; nil until the first arm
 	due      time.Time   // when the time to linger is over
 	expired  bool        // it is: raw's read deadline has passed so that the reader wakes up and judges
@@ -56,7 +61,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.received(len(p) == 1)
 			return n, err
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.isFramed() {
+		if c.busy.Load() || !errors.Is(err, os.ErrDeadlineExceeded) || c.isFramed() {
 			return n, err // HTTP/2 judges at the boundary of a frame, see framedConn
 		}
 		switch c.judge(true) {
@@ -92,6 +97,9 @@ func (c *conn) received(single bool) {
 // there is something of it, and sets the deadline for reading it. The second time, a request is on its way
 // even if it was pipelined and came out of a buffer above.
 func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.busy.Load() {
+		return c.raw.SetReadDeadline(t) // net/http sets it anew when the connection is idle
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deadline = t
@@ -127,8 +135,11 @@ func (c *conn) Close() error {
 // NetConn returns the genuine connection.
 func (c *conn) NetConn() net.Conn { return c.raw }
 
-// enter is called as net/http and x/net/http2 report a new state.
+// enter is called as net/http reports a new state.
 func (c *conn) enter(p phase) {
+	if p == active && c.busy.Load() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p == idle && c.early && c.follows() {
@@ -143,6 +154,7 @@ func (c *conn) enter(p phase) {
 // become sets the phase. c.mu is held.
 func (c *conn) become(p phase) {
 	c.phase, c.polled = p, false
+	c.busy.Store(p == active && c.follows())
 	if c.expired {
 		c.expired = false
 		c.raw.SetReadDeadline(c.deadline)
@@ -218,7 +230,7 @@ func (c *conn) judge(boundary bool) verdict {
 	}
 	c.ended = true
 	c.s.expired.Add(1)
-	if w, ok := c.raw.(interface{ CloseWrite() error }); ok && !c.tls {
+	if w, ok := c.raw.(interface{ CloseWrite() error }); ok && !c.tls && c.framed == nil {
 		// Now, not some scheduling later in net/http's Close: a request that crosses this FIN
 		// on its way is lost to a client that looked before it sent (RFC 9112, section 9.5).
 		w.CloseWrite()
@@ -280,7 +292,7 @@ type watched interface {
 
 func (c *conn) watched() (*conn, net.Conn) { return c, c.raw }
 
-// lookup returns the watch over a connection that net/http or x/net/http2 speaks of, nil if there is none,
+// lookup returns the watch over a connection that net/http speaks of, nil if there is none,
 // and the connection that a user of net/http knows.
 func lookup(nc net.Conn) (*conn, net.Conn) {
 	switch nc := nc.(type) {

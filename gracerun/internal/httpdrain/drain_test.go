@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -193,6 +194,36 @@ func postOnce(url string) *http.Request {
 		panic(err)
 	}
 	return req
+}
+
+// TestFarewellOverTCP: an idle HTTP/2 connection is told what the last stream was before it ends. The pipes of
+// the other tests have no half that could be closed too early.
+func TestFarewellOverTCP(t *testing.T) {
+	t.Parallel()
+	d := httpdrain.New(&http.Server{Handler: handler(), Protocols: protocols("h2c")}, httpdrain.Options{Linger: 50 * time.Millisecond})
+	ln := listen(t)
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ln) }()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	f := newFramer(t, nc)
+	f.get(1)
+	for d.Stats().Idle == 0 {
+		runtime.Gosched()
+	}
+	if err := d.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-f.done
+	if n := len(f.goaways); n != 2 || f.goaways[0].last != 1<<31-1 || f.goaways[1].last != 1 {
+		t.Errorf("GOAWAYs %v", f.goaways)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestShutdownHooksEndHijacked registers what closes a WebSocket where net/http says it should be.

@@ -1,9 +1,14 @@
 package httpdrain
 
-import (
-	"encoding/binary"
+import "encoding/binary"
 
-	"golang.org/x/net/http2"
+// What matters of frames here: RFC 9113, section 6.
+const (
+	frameHeaders      = 0x1
+	framePushPromise  = 0x5
+	frameGoAway       = 0x7
+	frameContinuation = 0x9
+	flagEndHeaders    = 0x4
 )
 
 // frames follows a stream of HTTP/2 frames (RFC 9113, section 4.1) to know where another may be put in between.
@@ -39,11 +44,11 @@ func (f *frames) frame() {
 	f.have = 0
 	f.count++
 	f.left = int(binary.BigEndian.Uint32(f.head[:]) >> 8)
-	switch http2.FrameType(f.head[3]) {
-	case http2.FrameHeaders, http2.FramePushPromise, http2.FrameContinuation:
+	switch f.head[3] {
+	case frameHeaders, framePushPromise, frameContinuation:
 		f.headers = true
-		f.block = http2.Flags(f.head[4])&http2.FlagHeadersEndHeaders == 0
-	case http2.FrameGoAway:
+		f.block = f.head[4]&flagEndHeaders == 0
+	case frameGoAway:
 		f.goaway = true
 	}
 }

@@ -1,5 +1,3 @@
-//lint:file-ignore SA1019 Deprecated since Protocols can do without it; only that way can a connection be wrapped above TLS.
-
 package httpdrain
 
 import (
@@ -11,37 +9,76 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
 // The keys of [http.Server.TLSNextProto]. Under the second net/http hands over connections without TLS whose
 // client began with the HTTP/2 preface, in a *tls.Conn that only serves as an envelope.
 const (
-	protoTLS   = http2.NextProtoTLS
+	protoTLS   = "h2"
 	protoPlain = "unencrypted_http2"
+)
+
+// preface is what a client begins with, and prefaceTimeout how long it may take, as in net/http.
+const (
+	preface        = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	prefaceTimeout = 10 * time.Second
 )
 
 // announcement is GOAWAY with the highest stream there can be and NO_ERROR: "a server that is attempting to
 // gracefully shut down a connection SHOULD send" it first (RFC 9113, section 6.8).
-// farewell is the same from a client. x/net/http2 answers it with the GOAWAY that names the last
+// farewell is the same from a client. net/http answers it with the GOAWAY that names the last
 // stream it has seen, finishes the streams up to that one, and closes after a second.
 const (
 	announcement = "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x7f\xff\xff\xff" + "\x00\x00\x00\x00"
 	farewell     = "\x00\x00\x08\x07\x00\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 )
 
-// setUpHTTP2 puts a server from x/net into TLSNextProto where net/http would put its own copy of it. net/http
-// itself is asked whether it would: the answer depends on Protocols, TLSNextProto, TLSConfig and GODEBUG.
-// What is wrong with the configuration it will report to the caller of Serve as it always does.
+// An http2Func serves a connection, as a value of [http.Server.TLSNextProto] does.
+type http2Func = func(*http.Server, *tls.Conn, http.Handler)
+
+// setUpHTTP2 puts itself between net/http and its HTTP/2 server, so that this one gets a wrapped connection. That
+// cannot be done with a *tls.Conn, but net/http's function for connections without TLS takes any, in the
+// envelope in which x/net/http2 gives it to net/http too. net/http itself is asked whether it would
+// serve HTTP/2: the answer depends on Protocols, TLSNextProto, TLSConfig and GODEBUG. What is wrong with
+// the configuration it will report to the caller of Serve as it always does.
 func (s *Server) setUpHTTP2() {
 	protos := maps.Clone(s.srv.TLSNextProto)
 	for name, serve := range protos {
 		protos[name] = s.foreignProto(serve)
 	}
+	probe := s.probe()
+	_, callers := protos[protoTLS]
+	genuine, framed := probe.TLSNextProto[protoTLS], probe.TLSNextProto[protoPlain]
+	if !callers && genuine != nil && framed != nil {
+		// What HTTP/2 wants to do at the shutdown is registered with probe.
+		s.srv.RegisterOnShutdown(func() { probe.Shutdown(context.Background()) })
+		if protos == nil {
+			protos = make(map[string]http2Func)
+		}
+		protos[protoTLS] = func(srv *http.Server, tc *tls.Conn, h http.Handler) {
+			if c, _ := lookup(tc); c == nil {
+				genuine(srv, tc, h)
+			} else if nc := c.frame(tc, false); readPreface(nc) == nil {
+				framed(srv, pack(nc), h)
+			}
+		}
+		protos[protoPlain] = func(srv *http.Server, tc *tls.Conn, h http.Handler) {
+			nc := unpack(tc)
+			if c, _ := lookup(nc); c != nil {
+				nc = c.frame(nc, true)
+			}
+			framed(srv, pack(nc), h)
+		}
+	}
+	s.srv.TLSNextProto = protos
+}
+
+// probe returns a server with the protocols that net/http would serve for s.srv.
+func (s *Server) probe() *http.Server {
 	probe := &http.Server{
 		Protocols:    s.srv.Protocols,
 		TLSConfig:    s.srv.TLSConfig.Clone(),
@@ -49,24 +86,11 @@ func (s *Server) setUpHTTP2() {
 		IdleTimeout:  s.srv.IdleTimeout,
 		ReadTimeout:  s.srv.ReadTimeout,
 	}
-	probe.ServeTLS(closedListener{}, "", "")
-	_, callers := protos[protoTLS]
-	_, enabled := probe.TLSNextProto[protoTLS]
-	h2 := new(http2.Server)
-	if enabled && !callers && http2.ConfigureServer(probe, h2) == nil {
-		// What h2 wants to do at the shutdown it has registered with probe.
-		s.srv.RegisterOnShutdown(func() { probe.Shutdown(context.Background()) })
-		if protos == nil {
-			protos = make(map[string]func(*http.Server, *tls.Conn, http.Handler))
-		}
-		protos[protoTLS] = func(_ *http.Server, tc *tls.Conn, h http.Handler) {
-			s.serveHTTP2(h2, tc, h, false)
-		}
-		protos[protoPlain] = func(_ *http.Server, tc *tls.Conn, h http.Handler) {
-			s.serveHTTP2(h2, unpack(tc), h, true)
-		}
+	if probe.TLSConfig != nil { // without h2 in it, Serve would not ask further
+		probe.TLSConfig.NextProtos = append(slices.Clip(probe.TLSConfig.NextProtos), protoTLS)
 	}
-	s.srv.TLSNextProto = protos
+	probe.Serve(closedListener{}) // not ServeTLS, so that only who calls that is linked with TLS's server half
+	return probe
 }
 
 // closedListener makes Serve return after it has prepared everything.
@@ -75,6 +99,30 @@ type closedListener struct{}
 func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (closedListener) Close() error              { return nil }
 func (closedListener) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// readPreface takes the client's first words. net/http closes the connection if they are others.
+func readPreface(nc net.Conn) error {
+	late := time.AfterFunc(prefaceTimeout, func() { nc.Close() })
+	defer late.Stop()
+	var got [len(preface)]byte
+	if _, err := io.ReadFull(nc, got[:]); err != nil {
+		return err
+	}
+	if string(got[:]) != preface {
+		return errors.New("httpdrain: no HTTP/2 preface")
+	}
+	return nil
+}
+
+// An envelope carries a connection in a *tls.Conn that does nothing.
+type envelope struct {
+	net.Conn
+	conn net.Conn
+}
+
+func (e envelope) UnencryptedNetConn() net.Conn { return e.conn }
+
+func pack(nc net.Conn) *tls.Conn { return tls.Client(envelope{conn: nc}, nil) }
 
 // unpack returns the connection in the envelope, or tc if it is none.
 func unpack(tc *tls.Conn) net.Conn {
@@ -85,7 +133,7 @@ func unpack(tc *tls.Conn) net.Conn {
 }
 
 // foreignProto marks connections that the caller's own protocol takes.
-func (s *Server) foreignProto(serve func(*http.Server, *tls.Conn, http.Handler)) func(*http.Server, *tls.Conn, http.Handler) {
+func (s *Server) foreignProto(serve http2Func) http2Func {
 	return func(srv *http.Server, tc *tls.Conn, h http.Handler) {
 		if c, _ := lookup(unpack(tc)); c != nil {
 			c.mu.Lock()
@@ -101,23 +149,11 @@ func (s *Server) foreignProto(serve func(*http.Server, *tls.Conn, http.Handler))
 	}
 }
 
-// serveHTTP2 does what x/net/http2 would do, on a connection of ours.
-func (s *Server) serveHTTP2(h2 *http2.Server, nc net.Conn, h http.Handler, sawPreface bool) {
-	opts := &http2.ServeConnOpts{BaseConfig: s.srv, Handler: h, SawClientPreface: sawPreface}
-	if b, ok := h.(interface{ BaseContext() context.Context }); ok {
-		opts.Context = b.BaseContext() // with the values that ConnContext has put in
-	}
-	if c, _ := lookup(nc); c != nil {
-		nc = c.frame(nc, sawPreface)
-	}
-	h2.ServeConn(nc, opts)
-}
-
-// frame returns nc as the HTTP/2 connection which x/net/http2 is to serve.
+// frame returns nc as the HTTP/2 connection which net/http is to serve.
 func (c *conn) frame(nc net.Conn, sawPreface bool) net.Conn {
 	f := &framedConn{Conn: nc, c: c}
 	if !sawPreface {
-		f.in.left = len(http2.ClientPreface)
+		f.in.left = len(preface)
 	}
 	c.mu.Lock()
 	c.framed = f
@@ -231,7 +267,7 @@ func (f *framedConn) watched() (*conn, net.Conn) {
 	return f.c, f.c.raw
 }
 
-// framedTLS shows x/net/http2 that there is TLS.
+// framedTLS shows net/http that there is TLS.
 type framedTLS struct {
 	*framedConn
 	tls *tls.Conn

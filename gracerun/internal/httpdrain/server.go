@@ -44,15 +44,20 @@ type Options struct {
 	Linger time.Duration
 
 	// Context derives the context of all requests from the server's base context (that is, from the
-	// result of the server's own BaseContext). It is called once for each listener.
+	// result of the server's own BaseContext). It is called once, or if there is a BaseContext once for each
+	// listener.
 	// nil leaves the base context as it is.
 	Context func(context.Context) context.Context
+
+	// BeforeAccept is called before each accept. nil does nothing.
+	BeforeAccept func()
 }
 
 // A Server is an [http.Server] that can be drained. Make one with [New].
 type Server struct {
 	srv      *http.Server
 	linger   time.Duration
+	before   func() // each accept
 	draining atomic.Bool
 	expired  atomic.Int64 // connections ended because their time was up
 
@@ -85,11 +90,15 @@ func New(srv *http.Server, o Options) *Server {
 	s := &Server{
 		srv:       srv,
 		linger:    max(o.Linger, 0),
+		before:    o.BeforeAccept,
 		listeners: make(map[*acceptor]struct{}),
 		conns:     make(map[*conn]struct{}),
 		served:    make(chan struct{}),
 		empty:     make(chan struct{}),
 		drained:   make(chan struct{}),
+	}
+	if s.before == nil {
+		s.before = func() {}
 	}
 	srv.Handler = &handler{s, srv.Handler}
 	srv.ConnState = s.connState(srv.ConnState)
@@ -153,23 +162,29 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.next.ServeHTTP(w, r)
 }
 
+// baseContext returns a BaseContext that derives from the user's, if there is one; else all listeners share
+// one context.
 func baseContext(user func(net.Listener) context.Context, derive func(context.Context) context.Context) func(net.Listener) context.Context {
+	if derive == nil {
+		derive = func(ctx context.Context) context.Context { return ctx }
+	}
+	if user == nil {
+		ctx := derive(context.Background())
+		return func(net.Listener) context.Context { return ctx }
+	}
 	return func(ln net.Listener) context.Context {
 		if a, ok := ln.(*acceptor); ok {
 			ln = a.Listener
 		}
-		ctx := context.Background()
-		if user != nil {
-			ctx = user(ln)
+		ctx := user(ln)
+		if ctx == nil {
+			return nil // net/http has its own words for that
 		}
-		if derive != nil && ctx != nil { // net/http has its own words for a nil
-			ctx = derive(ctx)
-		}
-		return ctx
+		return derive(ctx)
 	}
 }
 
-// connState follows what net/http and x/net/http2 say of a connection, and passes it on.
+// connState follows what net/http says of a connection, and passes it on.
 func (s *Server) connState(user func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(nc net.Conn, state http.ConnState) {
 		c, genuine := lookup(nc)
@@ -210,6 +225,7 @@ type acceptor struct {
 
 // Accept leaves a *tls.Conn as it is, because net/http must see it as one.
 func (a *acceptor) Accept() (net.Conn, error) {
+	a.s.before()
 	nc, err := a.Listener.Accept()
 	if err != nil {
 		return nil, err
