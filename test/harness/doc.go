@@ -13,9 +13,10 @@
 //
 // What belongs to a service is proved by /proc, never guessed from a name:
 // every process that [Start] begins carries a variable of its own in the
-// environment, which all its descendants inherit. Signals go through a handle of
-// the process (pidfd_open(2)), so that they hit nobody else. [Service.Close]
-// ends what is left, by pid, and says what that was: a leak.
+// environment, which all its descendants inherit; one that overwrites it is in
+// the private directory. Signals go through a handle of the process
+// (pidfd_open(2)), so that they hit nobody else. [Service.Close] ends what is
+// left, by pid, and says what that was: a leak.
 //
 // The package does not depend on package testing. It works on Linux; elsewhere
 // Start returns an error that wraps [errors.ErrUnsupported].

@@ -53,7 +53,8 @@ var errNotOurs = errors.New("not a process of this service")
 
 // process returns an error if pid is not of the service. The variable in its
 // environment proves that it is. A zombie, or a process in the middle of
-// execve(2), has no environment, but its group.
+// execve(2), has no environment, but its group. A program that writes its title
+// over its environment, as nginx does, has the private directory as its working directory.
 func (s *Service) process(pid int) (Process, error) {
 	p, err := readStat(pid)
 	if err != nil {
@@ -63,13 +64,25 @@ func (s *Service) process(pid int) (Process, error) {
 	if err != nil {
 		return p, err
 	}
-	if !slices.Contains(env, s.mark) && (len(env) > 0 || p.Group != s.First) {
+	ours := slices.Contains(env, s.mark)
+	switch {
+	case ours:
+	case len(env) == 0:
+		ours = s.knows(p.Group)
+	case !slices.ContainsFunc(env, isVariable):
+		dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+		ours = dir == s.Root
+	}
+	if !ours {
 		return p, errNotOurs
 	}
+	s.remember(p.Group)
 	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	p.Args = splitNul(args)
 	return p, err
 }
+
+func isVariable(s string) bool { return strings.Contains(s, "=") }
 
 // readStat reads /proc/PID/stat, see proc_pid_stat(5). The name of the program
 // is in parentheses and may contain any.

@@ -68,6 +68,7 @@ type Service struct {
 	mu      sync.Mutex
 	address string
 	exits   map[int]syscall.WaitStatus
+	groups  map[int]bool // of processes that were seen, so that a zombie is known
 }
 
 const markName = "GRACE_HARNESS"
@@ -109,7 +110,7 @@ func newService(root string, cfg Config) *Service {
 	}
 	s := &Service{
 		Root: root, Path: filepath.Join(root, cfg.Path), RunDir: filepath.Join(root, "run"), PIDFile: cfg.PIDFile,
-		cfg: cfg, mark: markName + "=" + rand.Text(), exits: map[int]syscall.WaitStatus{},
+		cfg: cfg, mark: markName + "=" + rand.Text(), exits: map[int]syscall.WaitStatus{}, groups: map[int]bool{},
 	}
 	if s.PIDFile == "" {
 		s.PIDFile = filepath.Join(s.RunDir, cfg.Name+".pid")
@@ -157,8 +158,8 @@ func (s *Service) Restart() error {
 }
 
 // Run starts the installed program once more, with the same arguments and
-// environment, and its output to out. The caller waits for it; it belongs to the
-// service all the same.
+// environment, its output to out, and a process group of its own. The caller
+// waits for it, or releases it; it belongs to the service all the same.
 func (s *Service) Run(out *os.File) (*os.Process, error) {
 	attr := &os.ProcAttr{
 		Dir:   s.cfg.Dir,
@@ -181,7 +182,24 @@ func (s *Service) Run(out *os.File) (*os.Process, error) {
 		defer null.Close()
 		attr.Files[0] = null
 	}
-	return os.StartProcess(s.Path, argv, attr)
+	p, err := os.StartProcess(s.Path, argv, attr)
+	if err == nil {
+		s.remember(p.Pid) // the leader of its group
+	}
+	return p, err
+}
+
+// remember notes a process group of the service: a daemon makes its own.
+func (s *Service) remember(group int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.groups[group] = true
+}
+
+func (s *Service) knows(group int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[group]
 }
 
 // setenv replaces a variable: of two with one key, Go programs see the first.

@@ -21,8 +21,8 @@ type Client interface {
 // Outcome is what became of one request.
 type Outcome struct {
 	Kind    string        // set by the Runner: the group's
-	Start   time.Time     // set by the Runner: before the client looked or dialed
-	Latency time.Duration // set by the Runner: until the whole answer was checked
+	Start   time.Time     // set by the Runner: before the client looked or dialed; in an open loop, when it was due
+	Latency time.Duration // set by the Runner: from Start until the whole answer was checked
 
 	Generation int // who answered; 0 = the answer does not say
 	PID        int // likewise

@@ -28,6 +28,7 @@ func TestGoodServer(t *testing.T) {
 		{"look", func(t load.Target) load.Client { return &load.KeepAlive{Target: t, Look: true} }},
 		{"big", func(t load.Target) load.Client { return &load.KeepAlive{Target: t, Size: 20_000, Get: -1} }},
 		{"fresh", func(t load.Target) load.Client { return &load.Fresh{Target: t} }},
+		{"fresh GET", func(t load.Target) load.Client { return &load.Fresh{Target: t, Get: true} }},
 		{"slow", func(t load.Target) load.Client { return &load.Slow{Target: t, Sleep: short} }},
 		{"stream", func(t load.Target) load.Client { return &load.Stream{Target: t, For: short} }},
 		{"http/2", func(t load.Target) load.Client { return &load.HTTP2{Target: t, Conns: 2} }},

@@ -32,9 +32,17 @@
 //
 // # What the latencies mean
 //
-// The load is a closed loop: a client sends its next request after the answer
-// to the last one, plus a think time. While the service stalls fewer requests
-// are sent, so the quantiles say what these clients saw and not what arrivals
-// at a fixed rate would have seen (they are not corrected for coordinated
-// omission). The maximum, and [Stat.Series], do show every stall.
+// Without [Group.Rate] the load is a closed loop: a client sends its next
+// request after the answer to the last one, plus a think time. While the service
+// stalls fewer requests are sent, so the quantiles say what these clients saw
+// and not what arrivals at a fixed rate would have seen (coordinated omission).
+// The maximum, and [Stat.Series], do show every stall.
+//
+// With Rate it is an open loop: requests are due at fixed times, as if each came
+// from a user who knows nothing of the others, and a latency counts from when
+// the request was due. A stall is in the latency of every request that was due
+// during it, also of those which waited for one of the N clients, so the
+// quantiles are free of coordinated omission. What the clients themselves cost
+// is in them too: N too small for the rate, a machine they share with the
+// service, and up to a millisecond of timer unless [Runner.Exact].
 package load

@@ -68,11 +68,17 @@ func (k *KeepAlive) Close() error {
 // Fresh opens a connection for each POST /echo.
 type Fresh struct {
 	Target Target
-	Size   int // as KeepAlive's
+	Size   int  // as KeepAlive's
+	Get    bool // GET / instead
 }
 
 // Do makes one request.
-func (f *Fresh) Do() Outcome { return once(&f.Target, echo(f.Size), 0) }
+func (f *Fresh) Do() Outcome {
+	if f.Get {
+		return once(&f.Target, who(), 0)
+	}
+	return once(&f.Target, echo(f.Size), 0)
+}
 
 // Slow asks for /sleep on a new connection: a request that is in hand for long.
 type Slow struct {

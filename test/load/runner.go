@@ -21,6 +21,14 @@ type Group struct {
 	// the group at 1,000 requests per second whatever N is; Think < 0 = none,
 	// which bounds nothing.
 	Think, ThinkMax time.Duration
+
+	// Rate makes the load an open loop: this many requests per second of the
+	// whole group are due at fixed times, whether or not earlier ones have been
+	// answered. One that is due while all N clients are busy is made late, and
+	// its latency counts from when it was due. Those that were due before the
+	// Runner's context ended are made and counted. 0 = a closed loop; else
+	// Think and ThinkMax do not count.
+	Rate float64
 }
 
 // afterFailure is the least a client waits after a failure, so that a dead
@@ -34,10 +42,17 @@ type Runner struct {
 	Interval time.Duration // of Stat.Series; 0 = 100 ms
 	Each     func(Outcome) // if not nil, called with every outcome by the client's goroutine
 
+	// Exact has the requests of open loops made when they are due, on Linux.
+	// Otherwise one that no client is late for is made up to a millisecond
+	// after, which its latency includes: Go's timers alone are not better. Not
+	// for testing/synctest, whose clock would stand still.
+	Exact bool
+
 	mu       sync.Mutex
 	res      Result
-	stats    []*Stat // what becomes res.Kinds
-	open     int     // windows now open
+	stats    []*Stat   // what becomes res.Kinds
+	open     int       // windows now open
+	closed   time.Time // when the last of the others was
 	inFlight int
 }
 
@@ -112,7 +127,8 @@ func (r *Runner) Window() (end func()) {
 	return sync.OnceFunc(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.res.Windows[i].End = time.Now()
+		r.closed = time.Now()
+		r.res.Windows[i].End = r.closed
 		r.open--
 	})
 }
@@ -143,9 +159,17 @@ func (r *Runner) stat(kind string) *Stat {
 }
 
 func (r *Runner) runGroup(ctx context.Context, g *Group, s *Stat, clients []Client) {
+	loop := func(c Client) { r.closedLoop(ctx, g, s, c) }
+	if g.Rate > 0 {
+		due := newSchedule(ctx, g.Rate)
+		if r.Exact {
+			defer metronome(due.step)()
+		}
+		loop = func(c Client) { r.openLoop(due, s, c) }
+	}
 	var wg sync.WaitGroup
 	for _, c := range clients {
-		wg.Go(func() { r.runClient(ctx, g, s, c) })
+		wg.Go(func() { loop(c) })
 	}
 	wg.Wait()
 	for _, c := range clients {
@@ -155,44 +179,55 @@ func (r *Runner) runGroup(ctx context.Context, g *Group, s *Stat, clients []Clie
 	}
 }
 
-func (r *Runner) runClient(ctx context.Context, g *Group, s *Stat, c Client) {
+func (r *Runner) closedLoop(ctx context.Context, g *Group, s *Stat, c Client) {
 	d := rand.N(g.think() + 1) // so that they do not march in step
 	for pause(ctx, d) {
-		o := r.request(s, c)
-		if r.Each != nil {
-			r.Each(o)
-		}
+		o := r.request(s, c, time.Now())
 		if d = g.think(); o.Failure != nil {
 			d = max(d, afterFailure)
 		}
 	}
 }
 
-// request makes one request and counts it.
-func (r *Runner) request(s *Stat, c Client) Outcome {
+func (r *Runner) openLoop(due *schedule, s *Stat, c Client) {
+	for {
+		start, ok := due.next()
+		if !ok {
+			return
+		}
+		r.request(s, c, start)
+	}
+}
+
+// request makes one request, which counts from start, and keeps count of it.
+func (r *Runner) request(s *Stat, c Client, start time.Time) Outcome {
 	r.mu.Lock()
 	r.inFlight++
-	inWindow, windows := r.open > 0, len(r.res.Windows)
 	r.mu.Unlock()
 
-	start := time.Now()
 	o := c.Do()
 	end := time.Now()
 	o.Kind, o.Start, o.Latency = s.Kind, start, end.Sub(start)
+	r.count(s, &o, end)
+	if r.Each != nil {
+		r.Each(o)
+	}
+	return o
+}
 
+func (r *Runner) count(s *Stat, o *Outcome, end time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inFlight--
-	inWindow = inWindow || len(r.res.Windows) > windows // one opened, and perhaps closed again
-	s.add(&o, int(end.Sub(r.res.Start)/r.res.Interval), inWindow)
+	inWindow := r.open > 0 || r.closed.After(o.Start)
+	s.add(o, int(end.Sub(r.res.Start)/r.res.Interval), inWindow)
 	if f := o.Failure; f != nil {
 		f.Kind, f.When, f.After, f.InWindow = s.Kind, end, o.Latency, inWindow
 		r.res.Failures = append(r.res.Failures, *f)
 	}
 	if o.PID != 0 {
-		r.answered(&o, end)
+		r.answered(o, end)
 	}
-	return o
 }
 
 // answered counts an answer for the process that gave it.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/gracerun"
+	"github.com/gracerun/grace/test/load/web"
 	"github.com/gracerun/grace/test/testdata/loss/children/probe"
-	"github.com/gracerun/grace/test/testdata/loss/web"
 )
 
 var _ = probe.Look("package variable")

@@ -19,7 +19,7 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
-	"github.com/gracerun/grace/test/testdata/loss/web"
+	"github.com/gracerun/grace/test/load/web"
 )
 
 func main() {

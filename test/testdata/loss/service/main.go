@@ -4,11 +4,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,7 +14,7 @@ import (
 	"path/filepath"
 
 	"github.com/gracerun/grace/gracerun"
-	"github.com/gracerun/grace/test/testdata/loss/web"
+	"github.com/gracerun/grace/test/load/web"
 )
 
 func main() {
@@ -38,10 +36,7 @@ func main() {
 	app.Serve("tcp", "127.0.0.1:0", gracerun.TLS(&http.Server{Handler: mux},
 		filepath.Join(app.RunDir, "cert.pem"), filepath.Join(app.RunDir, "key.pem")))
 	app.Serve("tcp", "127.0.0.1:0", gracerun.ConnServer{Handle: func(_ context.Context, conn net.Conn) {
-		fmt.Fprintf(conn, "generation %d pid %d\n", generation(), os.Getpid())
-		for lines := bufio.NewScanner(conn); lines.Scan(); { // until the client leaves
-			fmt.Fprintln(conn, lines.Text())
-		}
+		web.Lines(conn, generation())
 	}})
 	app.Main()
 }

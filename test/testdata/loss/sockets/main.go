@@ -29,7 +29,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/gracerun"
-	"github.com/gracerun/grace/test/testdata/loss/web"
+	"github.com/gracerun/grace/test/load/web"
 )
 
 type service struct {

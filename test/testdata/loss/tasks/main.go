@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracerun/grace/gracerun"
-	"github.com/gracerun/grace/test/testdata/loss/web"
+	"github.com/gracerun/grace/test/load/web"
 )
 
 // tracer is where a generation leaves its traces.

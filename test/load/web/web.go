@@ -1,11 +1,13 @@
-// Package web is what the services of the load tests answer over HTTP. It is
-// the same for the one that gracerun replaces and for the one that follows
-// tableflip's README, so that nothing but the hand-over differs.
+// Package web is what services answer to the clients of package load. It is the
+// same for those that gracerun replaces and for all that they are compared with,
+// so that nothing but the hand-over differs.
 package web
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -28,6 +30,10 @@ func Handler(generation func() int) *http.ServeMux {
 		time.Sleep(d)
 		fmt.Fprintf(w, "generation %d pid %d slept %v\n", generation(), os.Getpid(), d)
 	})
+	mux.HandleFunc("GET /stream", func(w http.ResponseWriter, r *http.Request) {
+		d, _ := time.ParseDuration(r.FormValue("d"))
+		stream(w, d)
+	})
 	mux.HandleFunc("GET /sleeping", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, sleeping.Load())
 	})
@@ -37,6 +43,26 @@ func Handler(generation func() int) *http.ServeMux {
 		}
 	})
 	return mux
+}
+
+// stream writes a line every 100 ms for d, each at once.
+func stream(w http.ResponseWriter, d time.Duration) {
+	rc := http.NewResponseController(w)
+	for end := time.Now().Add(d); ; time.Sleep(100 * time.Millisecond) {
+		fmt.Fprintf(w, "pid %d\n", os.Getpid())
+		if rc.Flush() != nil || !time.Now().Before(end) {
+			return
+		}
+	}
+}
+
+// Lines is what they answer over raw TCP: "generation G pid P", then every line
+// back until the client leaves.
+func Lines(conn net.Conn, generation int) {
+	fmt.Fprintf(conn, "generation %d pid %d\n", generation, os.Getpid())
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		fmt.Fprintln(conn, lines.Text())
+	}
 }
 
 // Protocols are all that net/http has, HTTP/2 without TLS included.
