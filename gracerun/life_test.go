@@ -17,6 +17,27 @@ import (
 	"github.com/gracerun/grace/pidfile"
 )
 
+// TestSignalsBeforeSetup: nothing of the service runs before signals are caught,
+// for a SIGHUP in a slow Setup would end the process.
+func TestSignalsBeforeSetup(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began, deaf := time.Now(), time.Second
+		app := App{Setup: func(context.Context) error {
+			if since := time.Since(began); since < deaf {
+				t.Errorf("Setup was called %v after Run, signals are caught after %v", since, deaf)
+			}
+			return nil
+		}}
+		s := perform(t, &app, &fakeSelf{deaf: deaf})
+		s.ready()
+		s.end()
+		if err := s.wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestLifeOfASuccessor is the order of a start in the hands of a predecessor.
 func TestLifeOfASuccessor(t *testing.T) {
 	t.Parallel()

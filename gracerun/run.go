@@ -256,8 +256,8 @@ func (l *life) takeLock(path string, legacy *handoff.Legacy) (*pidfile.File, err
 // loop owns the state until the life is done.
 func (l *life) loop(ctx context.Context) error {
 	l.enter(StateStarting)
+	<-l.caught // before Setup, which may be slow, and before HUP ends the child's own handler
 	go l.start()
-	<-l.caught // the handler must not be without one for a moment
 	if l.self.HUP() {
 		l.up.queue = append(l.up.queue, &request{at: time.Now()})
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 )
@@ -25,6 +26,7 @@ type fakeSelf struct {
 	events  chan any
 	older   []*handoff.Peer
 	hup     bool
+	deaf    time.Duration // how long it takes until signals are caught
 	upgrade func(context.Context, handoff.Limits, func() handoff.Estate, func(handoff.Progress)) error
 
 	mu        sync.Mutex
@@ -111,7 +113,7 @@ func perform(t *testing.T, app *App, self *fakeSelf) *stage {
 		defer close(s.done)
 		s.err = app.run(ctx, world{
 			claim:  func(string) (generations, error) { return self, nil },
-			notify: func(c chan<- os.Signal) { s.signals = c; close(notified) },
+			notify: func(c chan<- os.Signal) { time.Sleep(self.deaf); s.signals = c; close(notified) },
 			silent: func(chan<- os.Signal) {},
 		})
 	}()
