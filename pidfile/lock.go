@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // errLocked says that another open file description holds the lock.
@@ -18,6 +19,10 @@ func acquireLock(name string) (*os.File, error) {
 	for range 100 {
 		f, err := openRegular(name, os.O_RDWR|os.O_CREATE)
 		if err != nil {
+			return nil, err
+		}
+		if err = checkOwner(f, name); err != nil {
+			f.Close()
 			return nil, err
 		}
 		err = tryLock(f)
@@ -35,6 +40,26 @@ func acquireLock(name string) (*os.File, error) {
 		}
 	}
 	return nil, &fs.PathError{Op: "lock", Path: name, Err: errors.New("replaced again and again: find out what unlinks it")}
+}
+
+// checkOwner refuses, to root, the lock file of somebody who has merely been able to put
+// it there: he could hold the lock whenever he likes. The owner of the directory may have.
+func checkOwner(f *os.File, name string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Stat(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	if owner := ownerOf(info); owner != 0 && owner != ownerOf(dir) {
+		return untrusted(name, fmt.Sprintf("it belongs to user %d, who owns neither the directory nor the service: remove it", owner))
+	}
+	return nil
 }
 
 // private corrects the mode of a lock file made by other hands, or under a strange umask.

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	}
 	parts := map[string]func(path string, in *bufio.Scanner){
 		"hold": hold, "race": race, "churn": churn, "generation": generation, "successor": successor,
-		"read": read, "acquire": acquire, "modes": modes, "relative": relative, "leaks": leaks,
+		"read": read, "acquire": acquire, "modes": modes, "relative": relative, "leaks": leaks, "inherit": inherit, "held": held,
 	}
 	parts[name](os.Getenv("PIDFILE_PATH"), bufio.NewScanner(os.Stdin))
 }

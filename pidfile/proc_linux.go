@@ -28,6 +28,9 @@ func lockListed(name string) (bool, error) {
 // another user.
 func holdsLock(pid int, name string) (bool, error) {
 	id, err := lockID(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, missingProc() // or no lock file, and so no holder
+	}
 	if err != nil {
 		return false, err
 	}
@@ -37,6 +40,12 @@ func holdsLock(pid int, name string) (bool, error) {
 	if err == nil && field(status, "Tgid:") != strconv.Itoa(pid) {
 		return false, nil
 	}
+	return descriptorsHold(pid, id)
+}
+
+// descriptorsHold reports whether a descriptor of the process has the lock on the file
+// called id.
+func descriptorsHold(pid int, id string) (bool, error) {
 	dir := fmt.Sprintf("/proc/%d/fdinfo/", pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {

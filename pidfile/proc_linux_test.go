@@ -137,3 +137,21 @@ func needRoot(t *testing.T) {
 		t.Skip("needs root, to play a second user")
 	}
 }
+
+// TestLockFileOfAnother: who could only put it there, in a directory where anybody
+// may, is not to have root's lock.
+func TestLockFileOfAnother(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	path := temp(t)
+	lock := pidfile.LockPath(path)
+	check(t, os.WriteFile(lock, nil, 0o600))
+	check(t, os.Chown(lock, 12345, -1))
+	if _, err := pidfile.Acquire(path); err == nil || !strings.Contains(err.Error(), "user 12345") || !strings.Contains(err.Error(), lock) {
+		t.Errorf("Acquire returned %v", err)
+	}
+	check(t, os.Chown(filepath.Dir(path), 12345, -1)) // the directory is his
+	f, err := pidfile.Acquire(path)
+	check(t, err)
+	check(t, f.Close())
+}

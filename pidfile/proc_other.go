@@ -9,4 +9,5 @@ import "errors"
 
 func lockListed(string) (bool, error)     { return false, errors.ErrUnsupported }
 func holdsLock(int, string) (bool, error) { return false, errors.ErrUnsupported }
+func lockHolders(string) ([]int, error)   { return nil, errors.ErrUnsupported }
 func userOf(int) (int, error)             { return 0, errors.ErrUnsupported }
