@@ -1,0 +1,5 @@
+//go:build !linux
+
+package control_test
+
+func helper() {}

@@ -1,0 +1,72 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Service is what the control socket shows and steers. Handlers call it from
+// goroutines of their own.
+type Service struct {
+	// Status returns the state of the service.
+	Status func() Status
+	// Changed returns a channel that is closed at the next change of what Status
+	// returns. It may miss some: those who watch look once a second as well.
+	Changed func() <-chan struct{}
+	// Upgrade replaces the process and returns when it is decided; an error may be
+	// a *[Failure]. It is given up when ctx ends, if it is not too late and nobody
+	// else asked for it. progress takes each step but the result, and never
+	// blocks; the PID, Generation and Version of an EventCommitted are taken into
+	// the result.
+	Upgrade func(ctx context.Context, progress func(Event)) error
+	// Reload rereads the configuration. Nil: it takes a new process to do so.
+	Reload func(ctx context.Context) error
+	// Stop begins the end of the service; why is for the log.
+	Stop func(why string)
+	// Reopen opens the log files anew, in all generations.
+	Reopen func() error
+	// Draining returns a channel that is closed when this process lets go.
+	// Those who only watch are sent away then, and find its successor.
+	Draining func() <-chan struct{}
+}
+
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 5 * time.Second
+	maxHeader         = 8 << 10
+)
+
+// NewServer returns the server of a control socket, which is to be a unix
+// socket: others are told nothing.
+func NewServer(s Service, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           Handler(s),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return identify(ctx, c, log)
+		},
+	}
+}
+
+type peerKey struct{}
+
+// identify notes in a connection's context who is at its other end, if that one
+// may ask for anything.
+func identify(ctx context.Context, c net.Conn, log *slog.Logger) context.Context {
+	p, err := peerOf(c)
+	switch {
+	case err != nil:
+		log.Warn("control socket: refused a client", "error", err)
+	case !p.mayAsk():
+		log.Warn("control socket: refused a client of another user", "uid", p.uid, "pid", p.pid)
+	default:
+		return context.WithValue(ctx, peerKey{}, p)
+	}
+	return ctx
+}

@@ -1,0 +1,161 @@
+package control
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"time"
+)
+
+// Status is the answer of GET /status, and each message of GET /events. Lists
+// are [] where they are empty, never null.
+type Status struct {
+	Name       string    `json:"name"`
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`                 // of the process that answers
+	Generation int       `json:"generation"`          // its number: the first process of a service is 1
+	State      string    `json:"state"`               // starting, ready, upgrading, draining or done
+	StartedAt  time.Time `json:"started_at,omitzero"` // when this process began
+	Uptime     float64   `json:"uptime"`              // seconds since then
+	Deadline   time.Time `json:"deadline,omitzero"`   // of the drain under way; absent: there is none, or it has no limit
+
+	Sockets     []Socket     `json:"sockets"`     // in the order of registration
+	InFlight    []Work       `json:"in_flight"`   // what this process has not finished
+	Generations []Generation `json:"generations"` // those alive, oldest first, this one included
+
+	LastUpgrade *Upgrade  `json:"last_upgrade"` // null: there was none
+	Upgrades    []Upgrade `json:"upgrades"`     // the last ones, oldest first
+
+	UpgradesOK     int `json:"upgrades_ok"`     // how many succeeded, as far back as this process knows
+	UpgradesFailed int `json:"upgrades_failed"` // how many failed
+
+	PIDFile       string `json:"pid_file"`       // absolute
+	ControlSocket string `json:"control_socket"` // absolute
+}
+
+// Socket is one address that the service listens on.
+type Socket struct {
+	Network string `json:"network"`
+	Address string `json:"address"` // as registered, ":0"
+	Bound   string `json:"bound"`   // as it is, "[::]:41523"
+}
+
+// Work is how much of one kind of work is not finished.
+type Work struct {
+	Name  string    `json:"name"`
+	Count int       `json:"count"`
+	Since time.Time `json:"since,omitzero"` // when the oldest began; absent where that is not known
+}
+
+// Generation is one process of the service.
+type Generation struct {
+	Number   int       `json:"number"`
+	PID      int       `json:"pid"`
+	Version  string    `json:"version"`
+	State    string    `json:"state"`
+	Since    time.Time `json:"since,omitzero"`    // when it began; of a successor, when it took over
+	InFlight []Work    `json:"in_flight"`         // what it has not finished, as far as it said
+	Deadline time.Time `json:"deadline,omitzero"` // when its drain is cut short; absent: it does not drain, or there is no limit
+}
+
+// Upgrade is how an upgrade ended.
+type Upgrade struct {
+	At    time.Time `json:"at"` // when it ended
+	OK    bool      `json:"ok"`
+	From  int       `json:"from"` // generations
+	To    int       `json:"to"`
+	PID   int       `json:"pid"`             // of the new process; 0: it never spoke
+	Took  float64   `json:"took"`            // seconds, from the request to the commit or to the failure
+	Stage string    `json:"stage,omitempty"` // where it failed
+	Error string    `json:"error,omitempty"` // why: the new process's own words where it had any
+}
+
+// What an Event tells. Others may be added: one that is not known is no error.
+const (
+	EventAccepted  = "accepted"  // the request is heard; always the first
+	EventWaiting   = "waiting"   // at the limit of generations, for the one with PID and Generation to end
+	EventStarted   = "started"   // the new process is started
+	EventStage     = "stage"     // it got as far as Stage
+	EventServing   = "serving"   // it serves beside the old one
+	EventProbation = "probation" // it is watched while it does
+	EventCommitted = "committed" // it has taken over; always the last
+	EventFailed    = "failed"    // at Stage, by reason of Error: nothing has changed; always the last
+)
+
+// Event is one step of an upgrade: a line of POST /upgrade's answer.
+type Event struct {
+	Event      string    `json:"event"`
+	PID        int       `json:"pid,omitempty"`        // of the new process; of EventWaiting, of whom it waits for; of EventAccepted, of whom it was asked
+	Generation int       `json:"generation,omitempty"` // its number
+	Version    string    `json:"version,omitempty"`
+	Stage      string    `json:"stage,omitempty"`
+	Error      string    `json:"error,omitempty"`
+	Took       float64   `json:"took,omitempty"` // seconds since the request
+	At         time.Time `json:"at,omitzero"`
+}
+
+// last reports whether nothing comes after e.
+func (e Event) last() bool { return e.Event == EventCommitted || e.Event == EventFailed }
+
+// Failure is an upgrade that failed and changed nothing.
+type Failure struct {
+	Stage string // where it failed; "" if that is not known
+	PID   int    // of the new process; 0: there was none, or it never spoke
+	Err   error  // the reason
+}
+
+func (f *Failure) Error() string {
+	if f.Stage == "" {
+		return f.Err.Error()
+	}
+	return f.Stage + ": " + f.Err.Error()
+}
+
+// Unwrap returns f.Err.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// StatusError is an answer that says no. A 403 wraps [fs.ErrPermission], a 501
+// [errors.ErrUnsupported].
+type StatusError struct {
+	Code    int    // of HTTP
+	Message string // the server's words
+}
+
+func (e *StatusError) Error() string { return e.Message }
+
+// Unwrap returns the error of the standard library that e.Code means, or nil.
+func (e *StatusError) Unwrap() error {
+	switch e.Code {
+	case http.StatusForbidden:
+		return fs.ErrPermission
+	case http.StatusNotImplemented:
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+// refusal is the body of every answer that is an error.
+type refusal struct {
+	Error string `json:"error"`
+}
+
+// Complete returns s with [] for every list that is nil.
+func (s Status) Complete() Status {
+	s.Sockets = notNil(s.Sockets)
+	s.InFlight = notNil(s.InFlight)
+	s.Upgrades = notNil(s.Upgrades)
+	generations := make([]Generation, len(s.Generations))
+	for i, g := range s.Generations {
+		g.InFlight = notNil(g.InFlight)
+		generations[i] = g
+	}
+	s.Generations = generations
+	return s
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
