@@ -1,0 +1,6 @@
+//go:build !unix
+
+package daemon
+
+// Foreground returns "".
+func Foreground() (why string) { return "" }
