@@ -1,0 +1,233 @@
+package verbs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/control"
+	"github.com/gracerun/grace/pidfile"
+)
+
+// reload means what HUP means: an upgrade, or that the configuration is reread.
+func reload(c *call, ctx context.Context, _ []string) error {
+	if c.Reloads {
+		return c.change(ctx, (*call).reread)
+	}
+	return c.change(ctx, (*call).replace)
+}
+
+func upgrade(c *call, ctx context.Context, _ []string) error {
+	return c.change(ctx, (*call).replace)
+}
+
+func restart(c *call, ctx context.Context, _ []string) error {
+	if c.options.hard {
+		if err := stop(c, ctx, nil); err != nil {
+			return err
+		}
+		return start(c, ctx, nil)
+	}
+	err := upgrade(c, ctx, nil)
+	if exitCode(err) == exitNotRunning {
+		return start(c, ctx, nil)
+	}
+	return err
+}
+
+func tryRestart(c *call, ctx context.Context, _ []string) error {
+	err := upgrade(c, ctx, nil)
+	if exitCode(err) == exitNotRunning {
+		c.say("not running")
+		return nil
+	}
+	return err
+}
+
+// change lets the running service do something: by its control socket or, where nobody
+// listens there, by HUP.
+func (c *call) change(ctx context.Context, do func(*call, context.Context, *known) error) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	k, err := c.await(ctx, func(k *known) bool { return !k.begins() })
+	if err != nil {
+		return err
+	}
+	if err := c.gone(k); err != nil {
+		return err
+	}
+	switch {
+	case k.status != nil:
+		return do(c, ctx, k)
+	case k.silent():
+		c.note("nobody listens on the control socket %s: using signals", c.Socket)
+		return c.hangup(ctx)
+	case k.hangs():
+		return fmt.Errorf("%s does not answer on its control socket: it may be stopped (then: kill -CONT), or hang (then: %s restart --hard)", k.who(), c.Name)
+	}
+	return k.control
+}
+
+// reread has the configuration reread.
+func (c *call) reread(ctx context.Context, k *known) error {
+	err := control.NewClient(c.Socket).Reload(ctx)
+	switch {
+	case err == nil:
+		c.say("reloaded (%s)", k.who())
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("no longer waiting for the reload, which goes on: %w", context.Cause(ctx))
+	}
+	return c.failure(ctx, fmt.Errorf("reload failed: %w", err), "the service goes on with the configuration that it had")
+}
+
+// replace upgrades the service.
+func (c *call) replace(ctx context.Context, k *known) error {
+	client := control.NewClient(c.Socket)
+	if !c.options.wait {
+		err := client.AskUpgrade(ctx)
+		if err != nil {
+			return c.failure(ctx, err, "the service was not asked")
+		}
+		c.say("upgrade asked for (%s)", k.who())
+		return nil
+	}
+	began := time.Now()
+	e, err := client.Upgrade(ctx, c.showEvent)
+	failure, refusal := new(control.Failure), new(control.StatusError)
+	switch {
+	case err == nil:
+		c.say("upgraded: %s took over in %s", newcomer(e), seconds(e.Took))
+		return nil
+	case errors.As(err, &failure):
+		return c.upgradeFailed(ctx, failure.Stage, failure.PID, failure.Err.Error())
+	case errors.As(err, &refusal):
+		return fmt.Errorf("upgrade refused: %w", err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: the upgrade is given up, unless it was too late or somebody else asked for it, too; see: %s status", context.Cause(ctx), c.Name)
+	}
+	return c.settle(ctx, k.status.PID, began, err)
+}
+
+func newcomer(e control.Event) string {
+	text := fmt.Sprintf("generation %d (pid %d", e.Generation, e.PID)
+	if e.Version != "" {
+		text += ", version " + e.Version
+	}
+	return text + ")"
+}
+
+// showEvent is the progress of an upgrade. The last event is the result, and told as such.
+func (c *call) showEvent(e control.Event) {
+	switch e.Event {
+	case control.EventWaiting:
+		c.note("waiting for generation %d (pid %d) to end: no more may run at once", e.Generation, e.PID)
+	case control.EventStarted:
+		c.note("pid %d started", e.PID)
+	case control.EventServing:
+		c.note("%s serves", newcomer(e))
+	case control.EventProbation:
+		c.note("on probation: the old one still serves, too")
+	}
+}
+
+func (c *call) upgradeFailed(ctx context.Context, stage string, pid int, why string) error {
+	text := "upgrade failed"
+	if stage != "" {
+		text += " at " + stage
+	}
+	if pid != 0 {
+		text += fmt.Sprintf(" (pid %d)", pid)
+	}
+	return c.failure(ctx, fmt.Errorf("%s: %s", text, why), "the service was not interrupted")
+}
+
+// failure is err and, for comfort, what has not changed; unless the service is about to end,
+// which is why.
+func (c *call) failure(ctx context.Context, err error, comfort string) error {
+	if gone := c.gone(c.probe(ctx)); gone != nil {
+		return fmt.Errorf("%w\n%w", err, gone)
+	}
+	return fmt.Errorf("%w\n%s", err, comfort)
+}
+
+// settle finds out how an upgrade went whose answer broke off: by who owns the service.
+func (c *call) settle(ctx context.Context, before int, began time.Time, broken error) error {
+	for limit := time.Now().Add(answerTimeout); ; wait(ctx, tick) {
+		k := c.probe(ctx)
+		last := (*control.Upgrade)(nil)
+		if k.status != nil {
+			last = k.status.LastUpgrade
+		}
+		switch {
+		case !k.running():
+			return c.ended()
+		case k.owner() != 0 && k.owner() != before:
+			c.say("upgraded: %s took over, and pid %d left before it could say so", k.who(), before)
+			return nil
+		case last != nil && !last.OK && last.At.After(began):
+			return c.upgradeFailed(ctx, last.Stage, last.PID, last.Error)
+		case ctx.Err() != nil || time.Now().After(limit):
+			return fmt.Errorf("%w; pid %d owns the service still", broken, before)
+		}
+	}
+}
+
+func (c *call) ended() error {
+	return fmt.Errorf("it has ended during the upgrade; its log says why; to start it: %s start", c.Name)
+}
+
+// hangup asks by signal.
+func (c *call) hangup(ctx context.Context) error {
+	if c.Reloads && c.verb != "reload" && c.verb != "force-reload" {
+		return fmt.Errorf("no upgrade without the control socket: HUP rereads the configuration of this service; use: %s restart --hard", c.Name)
+	}
+	pid, err := pidfile.Read(c.PIDFile) // whoever else has the lock may be about to start it, and HUP would kill him
+	if pid == 0 {
+		return fmt.Errorf("it cannot be told who owns the service, so nobody was sent HUP; use: %s restart --hard (%w)", c.Name, cmp.Or(err, errUnproved))
+	}
+	if caught, err := catches(pid, sigHangup); err == nil && !caught {
+		return fmt.Errorf("pid %d does not handle HUP: is it just starting? see: %s status", pid, c.Name)
+	}
+	crew := newCrew(c.Service)
+	defer crew.release()
+	if err := crew.tell(pid, sigHangup); err != nil {
+		return err
+	}
+	if c.Reloads || !c.options.wait {
+		c.say("pid %d was sent HUP; its log has the result", pid)
+		return nil
+	}
+	return c.awaitSuccessor(ctx, pid)
+}
+
+// awaitSuccessor waits until the pid file names another process.
+func (c *call) awaitSuccessor(ctx context.Context, before int) error {
+	if d := c.ReadyTimeout + c.Probation + killMargin; c.ReadyTimeout > 0 && !c.options.timeout.given {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("not done within %v", d))
+		defer cancel()
+	}
+	began := time.Now()
+	for {
+		pid, err := pidfile.Read(c.PIDFile)
+		switch {
+		case err == nil && pid == 0:
+			return c.ended()
+		case err == nil && pid != before:
+			c.say("upgraded: pid %d took over in %s", pid, short(time.Since(began)))
+			return nil
+		case errors.Is(err, fs.ErrPermission):
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("%w: pid %d owns the service still; its log says why, see also: %s status", context.Cause(ctx), before, c.Name)
+		}
+		c.progress.show(time.Now(), fmt.Sprintf("pid %d was sent HUP: waiting for its successor", before), "")
+		wait(ctx, tick)
+	}
+}

@@ -1,0 +1,63 @@
+package verbs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/gracerun/grace/pidfile"
+)
+
+// warnings says what is not as it should be with a service that runs.
+func (s *Service) warnings(k *known) []string {
+	if !k.running() {
+		return nil
+	}
+	var list []string
+	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	locked := new(pidfile.LockedError)
+	switch {
+	case k.begins() || k.stops(): // the pid file is written last, and the lock is not the last to go
+	case !k.held:
+		add("nobody holds %s, so another one could start: was it deleted? 'restart --hard' mends it", pidfile.LockPath(s.PIDFile))
+	case errors.As(k.pidFile, &locked) && missing(s.PIDFile):
+		add("the pid file %s is missing: an upgrade writes it", s.PIDFile)
+	case errors.As(k.pidFile, &locked):
+		add("the pid file %s names a process that does not hold the lock: an upgrade writes it", s.PIDFile)
+	case k.pidFile != nil:
+		add("the pid file cannot be trusted: %v", k.pidFile)
+	case k.status != nil && k.pid != k.status.PID:
+		add("the pid file %s names pid %d, but pid %d owns the service", s.PIDFile, k.pid, k.status.PID)
+	}
+	switch {
+	case k.control == nil || k.begins():
+	case k.silent():
+		add("the verbs do with signals: %s", s.noSocket(k.control))
+	case errors.Is(k.control, fs.ErrPermission) && os.Geteuid() != 0:
+		add("only its user and root may see more")
+	case k.hangs():
+		add("it does not answer on its control socket: it may be stopped (SIGSTOP), overloaded, or hang")
+	default:
+		add("%v", k.control)
+	}
+	return list
+}
+
+// noSocket says why nobody answers, and what mends it.
+func (s *Service) noSocket(err error) string {
+	info, serr := os.Lstat(s.Socket)
+	switch {
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Sprintf("%s is too long for the control socket's path (unix(7)): use a shorter run directory", s.Socket)
+	case serr == nil && info.Mode().Type() != fs.ModeSocket:
+		return fmt.Sprintf("%s is not a socket: remove it, then an upgrade opens the control socket", s.Socket)
+	}
+	return fmt.Sprintf("nobody listens on the control socket %s, an upgrade opens it", s.Socket)
+}
+
+func missing(name string) bool {
+	_, err := os.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
+}
