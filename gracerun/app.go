@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/daemon"
+	"github.com/gracerun/grace/gracerun/internal/verbs"
 	"github.com/gracerun/grace/listener"
 )
 
@@ -32,7 +34,8 @@ type App struct {
 	// revision from the build information.
 	Version string
 
-	// RunDir is the directory for the pid file and the locks; it is created.
+	// RunDir is the directory for the pid file, the locks and the control
+	// socket; it is created.
 	// "" means $RUNTIME_DIRECTORY (systemd.exec(5)), /run/NAME for root,
 	// $XDG_RUNTIME_DIR/NAME, or else a private directory (mode 0700) below
 	// os.TempDir, called NAME-UID. The lock files in it, NAME.lock and one for
@@ -81,6 +84,16 @@ type App struct {
 	// error ends the start. ctx ends when the start is given up.
 	Check func(ctx context.Context) error
 
+	// Reload rereads the configuration, in this process. It should look at all
+	// of it before it uses any: after an error the service goes on as before,
+	// and the error reaches whoever asked. One call at a time. nil means that
+	// the service is reloaded by an upgrade.
+	Reload func(ctx context.Context) error
+
+	// Hangup is what SIGHUP and the reload verb mean. The default is an
+	// upgrade.
+	Hangup Hangup
+
 	// OnState is told each state that the App enters, in order. StateReady
 	// comes again after a refused upgrade. The App waits for it, so that it
 	// must not block, nor wait for the App: a call of Upgrade in it never
@@ -107,16 +120,57 @@ type App struct {
 	set    *listener.Set
 }
 
-// Daemon describes the process that the start verb makes.
+// Daemon describes the process that the start verb makes. Paths must be absolute;
+// with Chroot they are those inside it, as are App.RunDir and App.PIDFile.
 type Daemon struct {
-	Dir         string   // working directory; "" = "/"
-	Umask       int      // 0 = 022
-	User, Group string   // to run as; "" = unchanged
-	Chroot      string   // "" = none
-	Output      string   // file for standard output; "" = the null device
-	ErrorOutput string   // file for standard error; "" = Output
-	Env         []string // added to the environment, "KEY=value"
+	// Dir is the working directory. "" means "/".
+	Dir string
+
+	// Umask is the file mode creation mask, umask(2). 0 means 022, negative
+	// leaves that of the shell.
+	Umask int
+
+	// User and Group are whom the service runs as, by name or number, with the
+	// supplementary groups of the user. "" leaves them; with User alone the
+	// group is the user's own. Addresses that were registered before Main are
+	// opened first, so that a privileged port can be among them. Only root can
+	// change them.
+	User, Group string
+
+	// Chroot is the root directory, chroot(2). "" means none. The program must
+	// be there, too, at the same path, or no upgrade could find it.
+	Chroot string
+
+	// Output is where standard output goes: a file, which is opened for
+	// appending and again on SIGUSR1 (logrotate(8)), or "journal" or "syslog",
+	// which get each line with its level. "" means the null device.
+	Output string
+
+	// ErrorOutput is where standard error goes. "" means the same as Output.
+	ErrorOutput string
+
+	// Env is added to the environment of the shell, "KEY=value".
+	Env []string
+
+	// NoNewPrivs keeps the service, and what it starts, from gaining privileges
+	// by execve(2) (PR_SET_NO_NEW_PRIVS in prctl(2)).
+	NoNewPrivs bool
+
+	// CoreLimit is the largest core dump in bytes (RLIMIT_CORE in
+	// getrlimit(2)). 0 leaves that of the shell, negative means none.
+	CoreLimit int64
 }
+
+// Hangup is what SIGHUP means.
+type Hangup int
+
+const (
+	// HangupUpgrade replaces the process by the program that is now where it
+	// was started from.
+	HangupUpgrade Hangup = iota
+	// HangupReload calls App.Reload, in this process.
+	HangupReload
+)
 
 // phase says whether work may be registered.
 type phase int
@@ -130,11 +184,12 @@ const (
 
 // registry is what was registered, in order.
 type registry struct {
-	names     map[string]bool // of tasks, and of addresses
+	names     map[string]bool // of tasks, addresses and verbs
 	addresses []*address
 	servers   []server
 	tasks     []*task
 	cleanups  []cleanup
+	verbs     []verbs.Verb
 }
 
 type cleanup struct {
@@ -288,5 +343,18 @@ func (a *App) check() error {
 	if a.Generations == 1 {
 		faults = append(faults, errors.New("the limit Generations is 1: an upgrade needs two, the old one and the new"))
 	}
-	return errors.Join(faults...)
+	if a.Hangup == HangupReload && a.Reload == nil {
+		faults = append(faults, errors.New("Hangup is HangupReload, and Reload is nil: set it"))
+	}
+	if len(faults) > 0 {
+		return &faultError{errors.Join(faults...)}
+	}
+	return nil
 }
+
+// A faultError is what is wrong with an App, whatever it runs as: Exec has an exit
+// status for it.
+type faultError struct{ error }
+
+func (e *faultError) Unwrap() error        { return e.error }
+func (e *faultError) Is(target error) bool { return target == daemon.ErrConfig }

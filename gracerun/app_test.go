@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,7 +199,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("status: %+v", st)
 	}
 	want := []gracerun.Generation{{Number: 1, PID: os.Getpid(), Version: "v1.2.3", State: gracerun.StateReady, Since: st.Since}}
-	if !slices.Equal(st.Generations, want) {
+	if !reflect.DeepEqual(st.Generations, want) {
 		t.Errorf("generations: %+v", st.Generations)
 	}
 	s.stop()
@@ -272,8 +273,8 @@ func TestExec(t *testing.T) {
 		{[]string{"help"}, 0, "usage: svc", ""},
 		{[]string{"dance"}, 2, "", `svc: no such verb: "dance"`},
 		{[]string{"run", "fast"}, 2, "", "svc: run takes no arguments"},
-		{[]string{"run"}, 1, "", "svc: gracerun: no database\n"},
-		{nil, 1, "", "svc: gracerun: no database\n"},
+		{[]string{"run"}, 1, "", "svc: no database\n"},
+		{nil, 1, "", "svc: no database\n"},
 	} {
 		app := gracerun.App{Name: "svc", Version: "v1", RunDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
 		app.Setup = func(context.Context) error { return errors.New("no database") }

@@ -12,7 +12,7 @@ import (
 // is its own at once.
 func (l *life) announce() {
 	l.announced = true
-	if l.self.Legacy() == nil || l.orphan {
+	if l.self.Legacy() == nil || l.orphan { // the launcher of a daemon is told, too
 		l.handle(occurrence{event: evGo})
 		return
 	}
@@ -26,14 +26,13 @@ func (l *life) announce() {
 // refuse.
 func (l *life) own() {
 	l.owner = true
-	l.self.Commit()
+	if l.replaces() {
+		l.self.Commit() // until now the pid file is the predecessor's
+	}
+	l.writePID()
+	l.ownLogs()
 	if err := l.sockets.CloseUnused(); err != nil {
 		l.log.Error("closing dropped sockets", "error", err)
-	}
-	if l.pid != nil {
-		if err := l.pid.WritePID(); err != nil {
-			l.log.Error("the pid file does not name this process", "error", err)
-		}
 	}
 	for _, t := range l.work.tasks {
 		go t.run(l, t)
@@ -42,11 +41,33 @@ func (l *life) own() {
 	took := now.Sub(l.since)
 	if legacy := l.self.Legacy(); legacy != nil {
 		took = now.Sub(legacy.Asked)
+	}
+	if l.replaces() {
 		l.mu.Lock()
-		l.lastUpgrade = UpgradeResult{From: legacy.From, To: l.self.Number(), PID: os.Getpid(), Took: took, At: now}
+		l.record(UpgradeResult{From: l.self.Legacy().From, To: l.self.Number(), PID: os.Getpid(), Took: took, At: now})
 		l.mu.Unlock()
 	}
 	l.log.Info("ready", "pid", os.Getpid(), "version", l.version, "took", took, "listening", l.listening(), "pid_file", l.pidFile())
+}
+
+func (l *life) writePID() {
+	if l.pid == nil {
+		return
+	}
+	if err := l.pid.WritePID(); err != nil {
+		l.log.Error("the pid file does not name this process", "error", err)
+	}
+}
+
+// beginOwning is what has to wait until the state says ready: to whom the
+// launcher of a daemon tells that it runs, everything else says so, too.
+func (l *life) beginOwning() {
+	if l.replaces() {
+		l.socket().serve(l.service(), l.log)
+	} else {
+		l.self.Commit()
+	}
+	l.nextUpgrade() // a HUP that came early
 }
 
 // listening says where, for people.

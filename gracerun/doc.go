@@ -1,6 +1,6 @@
-// Package gracerun turns a network service into one that replaces itself without
-// dropping work. On SIGHUP it starts the program that is now where this one was
-// started from, hands every socket over, and leaves when what it had in hand is
+// Package gracerun turns a network service into a daemon that replaces itself
+// without dropping work. On SIGHUP it starts the program that is now where this one
+// was started from, hands every socket over, and leaves when what it had in hand is
 // finished. Until the new process has proved itself, the old one serves on.
 //
 // A whole service:
@@ -23,6 +23,8 @@
 //		app.Serve("tcp", ":8080", &http.Server{})
 //		app.Main()
 //	}
+//
+// Built as hello, it is operated by hello start, stop, restart, reload and status.
 //
 // # Take and do
 //
@@ -52,6 +54,24 @@
 // it gets the reason: the error of the new process, the text of its panic, or its
 // exit status, with its last lines if standard error is a file.
 //
+// # Verbs, and the daemon
+//
+// [App.Main] does what the first argument says. The verb run, the default, runs the
+// service in the foreground. start runs it as a daemon, which [App.Daemon]
+// describes, and returns when that is ready, or prints the daemon's own error. stop
+// returns when all generations have ended. restart, reload and upgrade replace the
+// process and return when it is decided; with [HangupReload] a reload calls
+// [App.Reload] in the process that runs. status says what the service does. All
+// have --json and the exit status of an LSB init script; [App.Verb] adds others,
+// and [App.Exec] is for a program with a command line of its own.
+//
+// Every verb runs the same program. What only the service needs belongs in Setup,
+// so that a broken configuration keeps nobody from stopping it.
+//
+// The service answers on a control socket in its run directory, to its own user
+// and root: HTTP, with the status, the progress of an upgrade, metrics, and a page
+// for people. [App.Handler] is what of it may be shown to others.
+//
 // # What holds
 //
 //   - Nothing is given up before its successor has proved itself: not a socket, not
@@ -69,20 +89,26 @@
 //
 // # Signals
 //
-// [App.Run] takes three. SIGHUP upgrades. One that comes during an upgrade, before
-// the new process is started, joins it; a later one asks for one more upgrade, so
-// that the program installed last ends up running. SIGTERM and SIGINT drain the
-// service and end it. A second SIGINT ends it at once; a repeated SIGTERM changes
-// nothing. All other signals do what they do in any Go program.
+// [App.Run] takes four. SIGHUP upgrades, unless [App.Hangup] says otherwise. One
+// that comes during an upgrade, before the new process is started, joins it; a
+// later one asks for one more upgrade, so that the program installed last ends up
+// running. SIGTERM and SIGINT drain the service and end it. A second SIGINT ends it
+// at once; a repeated SIGTERM changes nothing. SIGUSR1 has the log files of a daemon
+// opened again. All other signals do what they do in any Go program, but that no
+// terminal suspends a daemon.
 //
 // # What it does not do
 //
-// It upgrades on Linux (5.10 or later) alone. Elsewhere the same program serves and
-// drains, and an upgrade fails with an error that wraps [errors.ErrUnsupported].
+// It upgrades, and makes daemons, on Linux (5.10 or later) alone. Elsewhere the same
+// program serves in the foreground and drains; start and an upgrade fail with an
+// error that wraps [errors.ErrUnsupported].
 //
 // Death after the commit is not undone: nobody serves until something starts the
 // service again. Probation is the time in which a crash costs nothing but what the
 // new process had in hand.
+//
+// It tells no supervisor that the service has another pid after an upgrade. A
+// container ends with its first process, so that an upgrade of that is refused.
 //
 // A server in [Funcs], one of another library, or a type that embeds an
 // *http.Server, is drained by its own Shutdown and loses what that loses. The
@@ -91,10 +117,10 @@
 // before it sends, can lose a request, as with any server that closes idle
 // connections.
 //
-// The App does not go into the background, and the verbs start, stop, restart,
-// reload, upgrade and status of [App.Main] are not there yet. It does not recover
-// panics: before the commit a crash is a failed upgrade, after it a crash.
+// It does not recover panics: before the commit a crash is a failed upgrade, after
+// it a crash. It reads no configuration files, and rotates no log files.
 //
-// The repository's docs/design.md says why things are as they are, docs/handoff.md
-// what two generations say to each other.
+// The repository's docs/operate.md is for those who run a service; docs/design.md
+// says why things are as they are, docs/handoff.md what two generations say to each
+// other.
 package gracerun

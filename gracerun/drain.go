@@ -22,6 +22,7 @@ func (l *life) beginDrain(o occurrence) {
 	switch {
 	case o.event == evCommitted:
 		l.sockets.Release()
+		l.socket().release()
 		l.log.Info("draining: the successor has taken over", "in_hand", describe(l.inHandNames()))
 		defer l.nextUpgrade()
 	case o.event == evFault:
@@ -42,9 +43,42 @@ func (l *life) beginDrain(o occurrence) {
 	if !served {
 		l.cut(ErrDraining) // there is nothing to finish but Setup
 	} else if l.drainTimeout > 0 {
+		l.mu.Lock()
+		l.deadline = time.Now().Add(l.drainTimeout)
+		l.mu.Unlock()
 		time.AfterFunc(l.drainTimeout, func() { l.post(occurrence{event: evDeadline}) })
 	}
 	go l.drain(l.owner)
+	if s := l.self.Successor(); s != nil {
+		l.reportInHand(s)
+	}
+}
+
+// reportPeriod is how often a generation that drains tells its successor what it
+// still has in hand.
+const reportPeriod = 250 * time.Millisecond
+
+// reportInHand does so until it is done. The newest generation hears it, whoever
+// that is by then, and shows it.
+func (l *life) reportInHand(s *handoff.Peer) {
+	l.tellInHand(s)
+	go func() {
+		for {
+			select {
+			case <-time.After(reportPeriod):
+				l.tellInHand(s)
+			case <-l.done:
+				return
+			}
+		}
+	}()
+}
+
+func (l *life) tellInHand(p *handoff.Peer) {
+	l.mu.Lock()
+	until := l.deadline
+	l.mu.Unlock()
+	p.InHand(each(l.inHand(), func(h InHand) handoff.Work { return handoff.Work(h) }), until)
 }
 
 // stop ends the taking and reports whether there are accept loops; none starts
@@ -94,7 +128,7 @@ func (l *life) drain(owner bool) {
 	if last && owner {
 		l.awaitOlder()
 	}
-	errs = append(errs, l.sockets.Close())
+	errs = append(errs, l.sockets.Close(), l.socket().close())
 	if l.pid != nil {
 		if last { // else the file is the successor's, also before it has written it
 			errs = append(errs, l.pid.Remove())
@@ -302,12 +336,10 @@ func (j *jobs) stuck() []string {
 }
 
 // inHandNames says what is in hand, for people.
-func (l *life) inHandNames() []string {
-	var names []string
-	for _, h := range l.inHand() {
-		names = append(names, fmt.Sprintf("%s: %d", h.Name, h.Count))
-	}
-	return names
+func (l *life) inHandNames() []string { return names(l.inHand()) }
+
+func names(list []InHand) []string {
+	return each(list, func(h InHand) string { return fmt.Sprintf("%s: %d", h.Name, h.Count) })
 }
 
 // late notes what the deadline has cut. A name that is there already, maybe with

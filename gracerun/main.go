@@ -1,21 +1,16 @@
 package gracerun
 
 import (
+	"cmp"
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
-)
-
-// Exit codes of Main and Exec, those of LSB init scripts.
-const (
-	exitOK            = 0
-	exitFailed        = 1
-	exitUsage         = 2
-	exitUnimplemented = 3
+	"github.com/gracerun/grace/gracerun/internal/verbs"
 )
 
 // Main is the whole of a service's main function: it does what the first
@@ -23,54 +18,53 @@ const (
 // the reason on standard error and calls os.Exit.
 //
 // The arguments are flag.Args() when package flag has parsed the command line,
-// else os.Args[1:]. In a process that was started for an upgrade they are
-// ignored, and the verb is run.
+// else os.Args[1:]. In a process that was started for an upgrade, or as a
+// daemon, they are ignored, and the verb is run.
+//
+// The verbs are run, start, stop, restart, try-restart, reload, force-reload,
+// upgrade, status, version, help and completion, and those of [App.Verb]; help
+// says what each does.
 func (a *App) Main() {
 	args := os.Args[1:]
 	if flag.Parsed() {
 		args = flag.Args()
 	}
-	if code := a.Exec(context.Background(), args, os.Stdout, os.Stderr); code != exitOK {
+	if code := a.Exec(context.Background(), args, os.Stdout, os.Stderr); code != 0 {
 		os.Exit(code)
 	}
 }
 
 // Exec is Main for tests and for services with a command line of their own. It
-// returns the exit code: 0 done, 1 failed, 2 bad arguments, 3 not implemented.
+// returns the exit status, which is that of an LSB init script: 0 done, 1
+// failed, 2 bad arguments, 3 not possible on this system, 4 not permitted, 5 the
+// program is missing, 6 a fault in the App or its Daemon, 7 not running. The
+// status verb has its own: 0 running, 1 dead with a pid file left, 2 locked by
+// somebody unknown, 3 not running, 4 unknown, 150 upgrading, 151 draining, 152
+// starting.
 func (a *App) Exec(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	verb := "run"
-	if len(args) > 0 && !handoff.Inherited() {
-		verb = args[0]
+	settled := handoff.AbsoluteName() // the name may be that of the program
+	s := verbs.Service{Name: a.name(), Version: a.version(), Run: a.Run}
+	if handoff.Inherited() {
+		return s.Exec(ctx, []string{"run"}, stdout, stderr)
 	}
-	switch verb {
-	case "run":
-		if len(args) > 1 && !handoff.Inherited() {
-			fmt.Fprintf(stderr, "%s: run takes no arguments, not %q; flags go before it\n", a.name(), args[1:])
-			return exitUsage
-		}
-		if err := a.Run(ctx); err != nil {
-			fmt.Fprintf(stderr, "%s: %v\n", a.name(), err)
-			return exitFailed
-		}
-		return exitOK
-	case "version":
-		fmt.Fprintf(stdout, "%s %s\n", a.name(), a.version())
-		return exitOK
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage(a.name()))
-		return exitOK
-	case "start", "stop", "restart", "try-restart", "reload", "force-reload", "upgrade", "status":
-		fmt.Fprintf(stderr, "%s: %s is not there yet: use run, and signals: HUP upgrades, TERM stops\n", a.name(), verb)
-		return exitUnimplemented
-	}
-	fmt.Fprintf(stderr, "%s: no such verb: %q\n%s", a.name(), verb, usage(a.name()))
-	return exitUsage
+	where, err := a.placeFor(args)
+	s.PIDFile, s.Socket, s.Fault = where.pidFile, where.socket, cmp.Or(settled, err)
+	s.ReadyTimeout = limit(a.ReadyTimeout, time.Minute)
+	s.Probation = limit(a.Probation, 500*time.Millisecond)
+	s.DrainTimeout = limit(a.DrainTimeout, 30*time.Second)
+	s.Reloads = a.Hangup == HangupReload
+	s.Start, s.Foreground = a.launch, daemon.Foreground
+	s.Verbs = a.work.verbs
+	return s.Exec(ctx, args, stdout, stderr)
 }
 
-func usage(name string) string {
-	return fmt.Sprintf(`usage: %s [flags] [verb]
-  run      run in the foreground (the default); HUP upgrades, TERM and INT stop
-  version  print the version
-  help     print this
-`, name)
+// placeFor is where a verb looks: what begins a service has its own place.
+func (a *App) placeFor(args []string) (place, error) {
+	switch {
+	case len(args) == 0 || args[0] == "run":
+		return a.place(workingDirectory())
+	case args[0] == "start":
+		return a.outside()
+	}
+	return a.found()
 }

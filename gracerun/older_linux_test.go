@@ -206,6 +206,9 @@ func TestForwardedUpgrade(t *testing.T) {
 		e.result <- nil
 		synctest.Wait()
 		late := s.call(t.Context())
+		if got := newer.told(t); !strings.Contains(got, `"in_hand"`) || !strings.Contains(got, `{"name":"long","count":1,`) {
+			t.Errorf("the successor was told %s, not what is in hand", got)
+		}
 		for id := uint64(1); id <= 2; id++ {
 			if got, want := newer.told(t), fmt.Sprintf(`{"type":"upgrade","id":%d}`, id); got != want {
 				t.Errorf("the successor was told %s, want %s", got, want)

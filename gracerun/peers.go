@@ -19,7 +19,11 @@ func (l *life) hear(ev any) {
 		}
 		l.handle(occurrence{event: evGo})
 	case handoff.Abort:
-		l.handle(occurrence{event: evStop, why: "the predecessor gave the upgrade up: " + ev.Reason})
+		why := "the predecessor gave the upgrade up: "
+		if !l.replaces() {
+			why = "the launcher gave the start up: "
+		}
+		l.handle(occurrence{event: evStop, why: why + ev.Reason})
 	case handoff.Exited:
 		if s := l.self.Successor(); s == ev.Peer {
 			if !ev.Leaving {
@@ -29,6 +33,10 @@ func (l *life) hear(ev any) {
 			return
 		}
 		l.log.Info("an older generation is done", "older", ev.Peer.Generation, "pid", ev.Peer.PID)
+		l.mu.Lock()
+		delete(l.said, ev.Peer)
+		l.mu.Unlock()
+		l.touch()
 		l.wakeTasks("", time.Time{})
 	case handoff.Released:
 		if s := l.self.Successor(); s != nil { // it is the newest that waits for it
@@ -36,9 +44,9 @@ func (l *life) hear(ev any) {
 		}
 		l.wakeTasks(ev.Name, ev.Due)
 	case handoff.Hurry:
-		ev.From.InHand(l.inHandNames())
+		l.tellInHand(ev.From)
 	case handoff.InHand:
-		l.log.Warn("waiting for an older generation", "older", ev.From.Generation, "pid", ev.From.PID, "in_hand", describe(ev.Names))
+		l.hearInHand(ev)
 	case handoff.Stop:
 		if l.state == StateDraining {
 			l.log.Info("the service stops: this generation is to be done, too", "within", ev.Within)
@@ -49,8 +57,30 @@ func (l *life) hear(ev any) {
 			time.AfterFunc(ev.Within, func() { l.post(occurrence{event: evDeadline}) })
 		}
 	case handoff.Upgrade:
-		l.handle(occurrence{event: evUpgrade, request: &request{at: time.Now(), from: ev.From, its: ev.ID}})
+		what := evUpgrade
+		if ev.Reload && l.app.Reload != nil {
+			what = evReload
+		}
+		l.handle(occurrence{event: what, request: &request{at: time.Now(), from: ev.From, its: ev.ID, reload: what == evReload}})
 	case handoff.Upgraded:
 		l.forwardedUpgrade(ev)
+	case handoff.Reopen:
+		l.reopen()
+	}
+}
+
+// hearInHand keeps what an older generation says that it has in hand, and logs
+// it if an upgrade waits for it.
+func (l *life) hearInHand(ev handoff.InHand) {
+	work := each(ev.Work, func(w handoff.Work) InHand { return InHand(w) })
+	l.mu.Lock()
+	l.said[ev.From] = report{work, ev.Until}
+	waits := l.waitsFor == ev.From
+	if waits {
+		l.waitsFor = nil // said once
+	}
+	l.mu.Unlock()
+	if waits {
+		l.log.Warn("waiting for an older generation", "older", ev.From.Generation, "pid", ev.From.PID, "in_hand", describe(names(work)))
 	}
 }

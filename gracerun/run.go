@@ -1,6 +1,7 @@
 package gracerun
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 	"github.com/gracerun/grace/listener"
 	"github.com/gracerun/grace/pidfile"
@@ -32,6 +34,8 @@ type world struct {
 	claim  func(name string) (generations, error)
 	notify func(chan<- os.Signal)
 	silent func(chan<- os.Signal)
+
+	openControl func(*life)
 }
 
 // generations is a *handoff.Self.
@@ -59,8 +63,10 @@ func outside() world {
 			}
 			return self, err
 		},
-		notify: func(c chan<- os.Signal) { signal.Notify(c, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM) },
+		notify: func(c chan<- os.Signal) { signal.Notify(c, caughtSignals()...) },
 		silent: func(c chan<- os.Signal) { signal.Stop(c) },
+
+		openControl: (*life).openControl,
 	}
 }
 
@@ -68,6 +74,7 @@ func outside() world {
 // else posts what happened.
 type life struct {
 	app          *App
+	world        world
 	log          *slog.Logger
 	name         string
 	version      string
@@ -82,11 +89,17 @@ type life struct {
 	pid      *pidfile.File // nil where there are none
 	lockLost bool          // the inherited lock's file was deleted, with those of tasks
 	sockets  *listener.Set
-	work     registry // as it is after Setup
+	logs     *daemon.Logs // nil in the foreground
+	work     registry     // as it is after Setup
 	jobs     *jobs
 	yield    yield
 
-	end        *end
+	end         *end
+	base        string // relative paths begin here, in all generations
+	runDir      string
+	controlPath string
+	controlSet  *listener.Set // what the predecessor had there
+
 	stopTaking context.CancelFunc
 	cut        context.CancelCauseFunc
 
@@ -98,6 +111,7 @@ type life struct {
 
 	// Of the loop alone.
 	up        upgrades
+	re        reloads
 	interrupt bool // there was a SIGINT
 	announced bool
 	orphan    bool // the predecessor died before this generation served
@@ -105,13 +119,19 @@ type life struct {
 	stopping  bool // while an upgrade was under way
 	fault     error
 
-	mu          sync.Mutex
-	state       State
-	stage       string // of the start
-	served      bool   // accept loops run
-	lastUpgrade UpgradeResult
-	childPID    int
-	lateNames   []string
+	mu        sync.Mutex
+	state     State
+	stage     string // of the start
+	served    bool   // accept loops run
+	control   *controlSocket
+	deadline  time.Time
+	history   []UpgradeResult
+	failed    int                      // upgrades, in this process
+	said      map[*handoff.Peer]report // by older generations, last
+	waitsFor  *handoff.Peer            // an upgrade does, for room
+	child     handoff.Progress         // of the upgrade under way
+	lateNames []string
+	changed   chan struct{} // closed, and made anew, when the status has changed
 }
 
 // An occurrence is an event with what came with it.
@@ -119,8 +139,8 @@ type occurrence struct {
 	event   event
 	err     error
 	why     string   // evStop
-	request *request // evUpgrade
-	giveUp  *request // the context of its call has ended, with err; no event
+	request *request // evUpgrade, evReload
+	call    func()   // no event: the loop only calls it
 }
 
 func (a *App) run(ctx context.Context, w world) error {
@@ -131,6 +151,7 @@ func (a *App) run(ctx context.Context, w world) error {
 		return fmt.Errorf("gracerun: %w", err)
 	}
 	l := a.newLife(ctx)
+	l.world = w
 	go func() { // before anything slow, for an early HUP kills, but beside the rest
 		w.notify(l.signals)
 		close(l.caught)
@@ -140,8 +161,16 @@ func (a *App) run(ctx context.Context, w world) error {
 		w.silent(l.signals)
 	}()
 	defer close(l.done)
-	var err error
-	if l.self, err = w.claim(l.name); err == nil {
+	err := l.claim()
+	if err == nil {
+		err = l.loop(ctx)
+	}
+	return err
+}
+
+// claim makes this process a generation of its service.
+func (l *life) claim() (err error) {
+	if l.self, err = l.world.claim(l.name); err == nil {
 		err = l.prepare()
 	}
 	if err != nil {
@@ -154,10 +183,14 @@ func (a *App) run(ctx context.Context, w world) error {
 		}
 		return fmt.Errorf("gracerun: %w", err)
 	}
-	a.mu.Lock()
-	a.life = l
-	a.mu.Unlock()
-	return l.loop(ctx)
+	l.app.mu.Lock()
+	l.app.life = l
+	l.app.mu.Unlock()
+	if !l.replaces() { // else when the sockets are adopted, and when it owns the service
+		l.world.openControl(l)
+		l.socket().serve(l.service(), l.log)
+	}
+	return nil
 }
 
 // begin reports whether the App has not run yet.
@@ -194,6 +227,8 @@ func (a *App) newLife(ctx context.Context) *life {
 		inbox:        make(chan occurrence),
 		done:         make(chan struct{}),
 		broughtUp:    make(chan struct{}),
+		changed:      make(chan struct{}),
+		said:         map[*handoff.Peer]report{},
 	}
 	if l.generations == 0 {
 		l.generations = 4
@@ -208,33 +243,54 @@ func (a *App) newLife(ctx context.Context) *life {
 func (l *life) prepare() error {
 	a := l.app
 	l.log = a.logger().With("service", l.name, "generation", l.self.Number())
+	legacy := l.self.Legacy()
+	if legacy != nil && legacy.Daemon {
+		if err := l.beDaemon(); err != nil {
+			return err
+		}
+	}
 	if err := a.check(); err != nil {
 		return err
 	}
-	legacy := l.self.Legacy()
-	if legacy != nil {
-		l.sockets = listener.Inherit(legacy.Handles, legacy.FDs)
-	} else {
-		l.sockets = new(listener.Set)
-	}
-	l.sockets.ListenConfig = a.ListenConfig
-	a.mu.Lock()
-	a.set = l.sockets
-	a.mu.Unlock()
-	dir, err := a.runDir()
+	l.inherit(legacy)
+	place, err := a.placeIn(l.base, l.runDir)
 	if err != nil {
 		return err
 	}
-	path, err := a.pidPath(dir)
-	if err != nil {
+	if err := place.make(); err != nil {
 		return err
 	}
-	l.pid, err = l.takeLock(path, legacy)
+	l.runDir, l.controlPath = place.dir, place.socket
+	l.pid, err = l.takeLock(place.pidFile, legacy)
 	if errors.Is(err, errors.ErrUnsupported) {
 		l.log.Warn("no pid file, and no lock against a second start", "error", err)
 		err = nil
 	}
 	return err
+}
+
+// inherit takes what a predecessor left, if there is one.
+func (l *life) inherit(legacy *handoff.Legacy) {
+	l.base = workingDirectory()
+	var handles []listener.Handle
+	var fds []int
+	if legacy != nil {
+		l.base, l.runDir = cmp.Or(legacy.Dir, l.base), legacy.RunDir
+		l.inheritHistory(legacy.History)
+	}
+	l.controlSet, handles, fds = takeControl(legacy)
+	l.sockets = listener.Inherit(handles, fds)
+	l.sockets.ListenConfig = l.app.ListenConfig
+	l.app.mu.Lock()
+	defer l.app.mu.Unlock()
+	l.app.set = l.sockets
+}
+
+// replaces reports whether this generation has a predecessor that serves: the
+// launcher of a daemon does not.
+func (l *life) replaces() bool {
+	legacy := l.self.Legacy()
+	return legacy != nil && !legacy.Launched
 }
 
 // takeLock inherits the lock, or takes it. A lock whose file was deleted (by a
@@ -259,18 +315,22 @@ func (l *life) loop(ctx context.Context) error {
 	<-l.caught // before Setup, which may be slow, and before HUP ends the child's own handler
 	go l.start()
 	if l.self.HUP() {
-		l.up.queue = append(l.up.queue, &request{at: time.Now()})
+		l.up.queue = append(l.up.queue, l.hangup().request)
 	}
 	ended := ctx.Done()
 	for l.state != StateDone {
 		select {
 		case sig := <-l.signals:
+			if isReopen(sig) {
+				l.reopenAll()
+				continue
+			}
 			l.handle(l.signal(sig))
 		case ev := <-l.self.Events():
 			l.hear(ev)
 		case o := <-l.inbox:
-			if o.giveUp != nil {
-				l.giveUp(o.giveUp, o.err)
+			if o.call != nil {
+				o.call()
 				continue
 			}
 			l.handle(o)
@@ -295,7 +355,7 @@ func (l *life) post(o occurrence) bool {
 func (l *life) signal(sig os.Signal) occurrence {
 	switch sig {
 	case syscall.SIGHUP:
-		return occurrence{event: evUpgrade, request: &request{at: time.Now()}}
+		return l.hangup()
 	case syscall.SIGINT:
 		if l.interrupt {
 			return occurrence{event: evQuit}
@@ -303,6 +363,14 @@ func (l *life) signal(sig os.Signal) occurrence {
 		l.interrupt = true
 	}
 	return occurrence{event: evStop, why: sig.String()}
+}
+
+// hangup is what SIGHUP asks for.
+func (l *life) hangup() occurrence {
+	if l.app.Hangup == HangupReload {
+		return occurrence{event: evReload, request: &request{at: time.Now(), reload: true}}
+	}
+	return occurrence{event: evUpgrade, request: &request{at: time.Now()}}
 }
 
 // handle is the one place where the state changes.
@@ -331,6 +399,7 @@ func (l *life) enter(s State) {
 	l.mu.Lock()
 	l.state = s
 	l.mu.Unlock()
+	l.touch()
 	if s == StateReady && !l.isReady() {
 		close(l.app.ready)
 	}
@@ -353,11 +422,15 @@ func (l *life) perform(act action, o occurrence) {
 	case doAnnounce:
 		l.announce()
 	case doOwn:
-		l.nextUpgrade() // a HUP that came early
+		l.beginOwning()
 	case doDefer:
 		l.deferUpgrade(o.request)
 	case doUpgrade:
 		l.startUpgrade(o.request)
+	case doReload:
+		l.startReload(o.request)
+	case doWait:
+		l.up.queue = append(l.up.queue, o.request)
 	case doQueue:
 		l.queueUpgrade(o.request)
 	case doForward:

@@ -1,6 +1,7 @@
 package gracerun
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,34 +10,81 @@ import (
 	"strconv"
 )
 
-// runDir returns the App's run directory, and makes it.
-func (a *App) runDir() (string, error) {
-	dir, mode := a.RunDir, fs.FileMode(0o755)
-	private := false
+// A place is where the files of a service are. All paths are absolute: somebody
+// may change the working directory, and a daemon does.
+type place struct {
+	dir     string // the run directory
+	mode    fs.FileMode
+	private bool // it is in everybody's directory for temporary files
+	pidFile string
+	socket  string // the control socket
+}
+
+// place says where; it makes nothing. Relative paths begin at base.
+func (a *App) place(base string) (place, error) { return a.placeIn(base, "") }
+
+// placeIn is place for a process whose predecessor had chosen a run directory:
+// its user, and its environment, may be others by now.
+func (a *App) placeIn(base, chosen string) (place, error) {
+	p := place{dir: cmp.Or(a.RunDir, chosen), mode: 0o755}
 	switch name := a.name(); {
-	case dir != "":
-	case os.Getenv("RUNTIME_DIRECTORY") != "":
+	case p.dir != "":
+	case os.Getenv(runtimeDirectory) != "":
 		// The first of several, separated by colons (systemd.exec(5)).
-		dir = filepath.SplitList(os.Getenv("RUNTIME_DIRECTORY"))[0]
+		p.dir = filepath.SplitList(os.Getenv(runtimeDirectory))[0]
 	case os.Geteuid() == 0:
-		dir = filepath.Join("/run", name)
+		p.dir = systemDir(name)
 	case os.Getenv("XDG_RUNTIME_DIR") != "":
-		dir, mode = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), name), 0o700
+		p.dir, p.mode = filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), name), 0o700
 	default:
-		dir, mode = filepath.Join(os.TempDir(), name+"-"+strconv.Itoa(os.Getuid())), 0o700
-		private = true
+		p.dir, p.mode = filepath.Join(os.TempDir(), name+"-"+strconv.Itoa(os.Getuid())), 0o700
+		p.private = true
 	}
-	dir, err := filepath.Abs(dir) // before anybody changes the working directory
+	p.dir = below(base, p.dir)
+	p.pidFile = filepath.Join(p.dir, a.name()+".pid")
+	p.socket = filepath.Join(p.dir, a.name()+".sock")
+	if a.PIDFile != "" {
+		p.pidFile = below(base, a.PIDFile)
+	}
+	if !filepath.IsAbs(p.dir) || !filepath.IsAbs(p.pidFile) {
+		return place{}, errNoDir
+	}
+	return p, nil
+}
+
+var errNoDir = errors.New("the working directory is gone: set App.RunDir and App.PIDFile to absolute paths, or start from another")
+
+func below(base, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(base, path)
+}
+
+// workingDirectory is "" where there is none.
+func workingDirectory() string {
+	dir, err := os.Getwd()
 	if err != nil {
-		return "", err
+		return ""
 	}
-	if err := os.MkdirAll(dir, mode); err != nil {
-		return "", fmt.Errorf("run directory: %w", err)
+	return dir
+}
+
+// runtimeDirectory is the variable in which systemd says where the run directory is.
+const runtimeDirectory = "RUNTIME_DIRECTORY"
+
+// systemDir is the run directory of a service that root starts.
+func systemDir(name string) string { return filepath.Join("/run", name) }
+
+// make makes the run directory.
+func (p place) make() error {
+	if err := os.MkdirAll(p.dir, p.mode); err != nil {
+		return fmt.Errorf("run directory: %w", err)
 	}
-	if private {
-		return dir, checkPrivate(dir)
+	if p.private {
+		return checkPrivate(p.dir)
 	}
-	return dir, nil
+	return nil
 }
 
 // checkPrivate refuses a directory that somebody else could have prepared: the
@@ -50,11 +98,4 @@ func checkPrivate(dir string) error {
 		return &fs.PathError{Op: "use", Path: dir, Err: errors.New("it is not a private directory (mode 0700) of this user: remove it, or set App.RunDir")}
 	}
 	return nil
-}
-
-func (a *App) pidPath(runDir string) (string, error) {
-	if a.PIDFile != "" {
-		return filepath.Abs(a.PIDFile)
-	}
-	return filepath.Join(runDir, a.name()+".pid"), nil
 }

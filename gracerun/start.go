@@ -41,6 +41,7 @@ func (l *life) bringUp() error {
 	if err := l.serve(); err != nil {
 		return err
 	}
+	l.adoptControl()
 	if a.Check != nil {
 		l.enterStage(handoff.StageCheck)
 		return a.Check(l.end.take)
@@ -48,14 +49,28 @@ func (l *life) bringUp() error {
 	return nil
 }
 
-// open adopts or opens the sockets.
+// open adopts or opens the sockets. The service may have one of its own where
+// the control socket would be.
 func (l *life) open() error {
+	if slices.ContainsFunc(l.work.addresses, func(ad *address) bool { return ad.network == "unix" && ad.address == l.controlPath }) {
+		l.log.Warn("no control socket: the service has a socket of its own at its path", "path", l.controlPath)
+		l.socket().close()
+		l.setSocket(nil)
+		l.controlPath = ""
+	}
 	for _, ad := range l.work.addresses {
 		if err := ad.open(l.end.take, l.sockets); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// adoptControl comes after the sockets of the service, whose clients wait.
+func (l *life) adoptControl() {
+	if l.replaces() && l.controlPath != "" {
+		l.world.openControl(l)
+	}
 }
 
 // preparePID does now what can fail, so that nothing does after the commit.

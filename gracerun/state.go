@@ -57,6 +57,7 @@ const (
 	evServing   event = iota // the accept loops run and Check passed
 	evGo                     // nobody is before this generation any more: commit
 	evUpgrade                // an upgrade is asked for
+	evReload                 // the configuration is to be reread
 	evRefused                // the upgrade under way failed; its child is gone
 	evCommitted              // the successor has committed
 	evStop                   // the service is to stop: TERM, INT, the end of Run's context
@@ -76,6 +77,8 @@ const (
 	doOwn             // commit, write the pid file, begin tasks
 	doDefer           // keep the request for an upgrade until ready
 	doUpgrade         // start an upgrade
+	doReload          // reread the configuration
+	doWait            // the request waits until the upgrade under way has ended
 	doQueue           // join the upgrade under way, or ask for one more after it
 	doForward         // the request is the successor's
 	doResume          // report the refusal; the next request in the queue, if any
@@ -105,6 +108,7 @@ var table = [stateCount][eventCount]transition{
 		evServing:   {StateStarting, doAnnounce},
 		evGo:        {StateReady, doOwn},
 		evUpgrade:   {StateStarting, doDefer},
+		evReload:    {StateStarting, doDefer},
 		evRefused:   {StateStarting, doNothing},
 		evCommitted: {StateStarting, doNothing},
 		evStop:      {StateDraining, doDrain},
@@ -117,6 +121,7 @@ var table = [stateCount][eventCount]transition{
 		evServing:   {StateReady, doNothing},
 		evGo:        {StateReady, doNothing},
 		evUpgrade:   {StateUpgrading, doUpgrade},
+		evReload:    {StateReady, doReload},
 		evRefused:   {StateReady, doNothing},
 		evCommitted: {StateReady, doNothing},
 		evStop:      {StateDraining, doDrain},
@@ -129,6 +134,7 @@ var table = [stateCount][eventCount]transition{
 		evServing:   {StateUpgrading, doNothing},
 		evGo:        {StateUpgrading, doNothing},
 		evUpgrade:   {StateUpgrading, doQueue},
+		evReload:    {StateUpgrading, doWait},
 		evRefused:   {StateReady, doResume},
 		evCommitted: {StateDraining, doDrain},
 		evStop:      {StateDraining, doAbort},
@@ -143,6 +149,7 @@ var table = [stateCount][eventCount]transition{
 		evServing:   {StateDraining, doNothing},
 		evGo:        {StateDraining, doNothing},
 		evUpgrade:   {StateDraining, doForward},
+		evReload:    {StateDraining, doForward},
 		evRefused:   {StateDraining, doResume},
 		evCommitted: {StateDraining, doResume},
 		evStop:      {StateDraining, doIgnore}, // a repeated TERM never begins a drain anew
@@ -155,6 +162,7 @@ var table = [stateCount][eventCount]transition{
 		evServing:   {StateDone, doNothing},
 		evGo:        {StateDone, doNothing},
 		evUpgrade:   {StateDone, doForward},
+		evReload:    {StateDone, doForward},
 		evRefused:   {StateDone, doNothing},
 		evCommitted: {StateDone, doNothing},
 		evStop:      {StateDone, doNothing},

@@ -88,8 +88,8 @@ func entries(t *testing.T, lit *ast.CompositeLit) map[string]*ast.CompositeLit {
 	return m
 }
 
-// each calls f for every entry of the table.
-func each(f func(from State, e event, to State, act action)) {
+// everyCell calls f for every entry of the table.
+func everyCell(f func(from State, e event, to State, act action)) {
 	for s := range stateCount {
 		for e := range eventCount {
 			to, act := next(s, e)
@@ -120,7 +120,7 @@ func TestWaysIntoAState(t *testing.T) {
 		},
 	}
 	found := map[State][]way{}
-	each(func(from State, e event, to State, _ action) {
+	everyCell(func(from State, e event, to State, _ action) {
 		if from != to {
 			found[to] = append(found[to], way{from, e})
 		}
@@ -134,7 +134,7 @@ func TestWaysIntoAState(t *testing.T) {
 
 func TestActionsFitTransitions(t *testing.T) {
 	t.Parallel()
-	each(func(from State, e event, to State, act action) {
+	everyCell(func(from State, e event, to State, act action) {
 		must := func(ok bool, rule string) {
 			t.Helper()
 			if !ok {

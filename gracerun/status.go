@@ -1,62 +1,85 @@
 package gracerun
 
 import (
-	"cmp"
 	"os"
 	"slices"
 	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/handoff"
 )
 
-// Status is what an App knows of its service at one moment.
+// Status is what an App knows of its service at one moment. Its JSON is what the
+// status verb prints with --json, and what the control socket answers.
 type Status struct {
-	Name       string    `json:"name"`
-	Version    string    `json:"version"`
-	PID        int       `json:"pid"`
-	Generation int       `json:"generation"`
-	State      State     `json:"state"`
-	Since      time.Time `json:"since"` // when Run was called in this process
+	Name       string
+	Version    string
+	PID        int
+	Generation int
+	State      State
+	Since      time.Time // when Run was called in this process
+	Deadline   time.Time // of the drain; zero when there is none
 
-	Sockets     []Socket      `json:"sockets"`      // in the order of registration
-	Generations []Generation  `json:"generations"`  // those alive, oldest first, this one included
-	InHand      []InHand      `json:"in_hand"`      // work that is not finished, in the order of registration
-	LastUpgrade UpgradeResult `json:"last_upgrade"` // the zero value: there was none
+	Sockets     []Socket        // in the order of registration
+	Generations []Generation    // those alive, oldest first, this one included
+	InHand      []InHand        // work that is not finished, in the order of registration
+	LastUpgrade UpgradeResult   // the zero value: there was none
+	Upgrades    []UpgradeResult // the last ones, by this generation and those before it, oldest first; at most 10
+
+	PIDFile       string // "" where there is none
+	ControlSocket string // "" where there is none
+
+	failed int // upgrades, in this process
 }
 
 // Socket is one address that the service listens on.
 type Socket struct {
-	Network string `json:"network"`
-	Address string `json:"address"` // as registered, ":0"
-	Bound   string `json:"bound"`   // as it is, "[::]:41523"
+	Network string
+	Address string // as registered, ":0"
+	Bound   string // as it is, "[::]:41523"
 }
 
 // Generation is one process of the service, as the one that was asked sees it:
-// an older one drains, a successor is ready.
+// an older one drains, a successor is starting, also while it is on probation,
+// or ready.
 type Generation struct {
-	Number  int       `json:"number"`
-	PID     int       `json:"pid"`
-	Version string    `json:"version"`
-	State   State     `json:"state"`
-	Since   time.Time `json:"since"` // when it began to run; of a successor, when it took over
+	Number  int
+	PID     int
+	Version string
+	State   State
+	Since   time.Time // when it began to run; of a successor, when it took over
+	InHand  []InHand  // as it last said, at most a moment ago; nil for a successor
+
+	Deadline time.Time // of its drain; zero where there is none
+}
+
+// A report is what an older generation said that it still has in hand, and until
+// when.
+type report struct {
+	work  []InHand
+	until time.Time
 }
 
 // InHand says how much of one kind of work is not finished: connections with a
 // request, for a server; runs, for a task.
 type InHand struct {
-	Name  string    `json:"name"`
-	Count int       `json:"count"`
-	Since time.Time `json:"since,omitzero"` // when the oldest began; zero where that is not known
+	Name  string
+	Count int
+	Since time.Time // when the oldest began; zero where that is not known
 }
 
 // UpgradeResult is how an upgrade ended.
 type UpgradeResult struct {
-	From  int           `json:"from"` // generations
-	To    int           `json:"to"`
-	PID   int           `json:"pid"`             // of the new process; 0 if it never spoke
-	Took  time.Duration `json:"took"`            // nanoseconds, from the request to the commit, or to the failure
-	At    time.Time     `json:"at"`              // when it ended
-	Stage string        `json:"stage,omitempty"` // where it failed; "" = it did not
-	Error string        `json:"error,omitempty"`
+	From  int // generations
+	To    int
+	PID   int           // of the new process; 0 if it never spoke
+	Took  time.Duration // from the request to the commit, or to the failure
+	At    time.Time     // when it ended
+	Stage string        // where it failed; "" = it did not
+	Error string
 }
+
+// maxUpgrades is how many results are kept, and handed on.
+const maxUpgrades = 10
 
 // Status returns the App's state. It can be called at any time; before Run it
 // shows what is known without it.
@@ -72,22 +95,49 @@ func (l *life) status() Status {
 	l.mu.Lock()
 	s := Status{
 		Name: l.name, Version: l.version, PID: os.Getpid(), Generation: l.self.Number(),
-		State: l.state, Since: l.since, LastUpgrade: l.lastUpgrade,
+		State: l.state, Since: l.since, Deadline: l.deadline, Upgrades: slices.Clone(l.history),
+		PIDFile: l.pidFile(), ControlSocket: l.control.address(),
+		failed: l.failed,
 	}
 	l.mu.Unlock()
+	if n := len(s.Upgrades); n > 0 {
+		s.LastUpgrade = s.Upgrades[n-1]
+	}
 	for _, sock := range l.sockets.Sockets() {
 		s.Sockets = append(s.Sockets, Socket(sock))
 	}
 	s.InHand = l.inHand()
-	s.Generations = append(s.Generations, Generation{Number: s.Generation, PID: s.PID, Version: s.Version, State: s.State, Since: s.Since})
-	for _, p := range l.self.Older() {
-		s.Generations = append(s.Generations, Generation{Number: p.Generation, PID: p.PID, Version: p.Version, State: StateDraining, Since: p.Since})
-	}
-	if p := l.self.Successor(); p != nil && p.Alive() {
-		s.Generations = append(s.Generations, Generation{Number: p.Generation, PID: p.PID, Version: p.Version, State: StateReady, Since: p.Since})
-	}
-	slices.SortFunc(s.Generations, func(a, b Generation) int { return cmp.Compare(a.Number, b.Number) })
+	s.Generations = l.alive(s)
 	return s
+}
+
+// alive lists the generations, self being this one's own status.
+func (l *life) alive(self Status) []Generation {
+	var list []Generation
+	for _, p := range l.self.Older() {
+		said := l.lastSaid(p)
+		list = append(list, Generation{Number: p.Generation, PID: p.PID, Version: p.Version, State: StateDraining, Since: p.Since, InHand: said.work, Deadline: said.until})
+	}
+	list = append(list, Generation{Number: self.Generation, PID: self.PID, Version: self.Version, State: self.State, Since: self.Since, InHand: self.InHand, Deadline: self.Deadline})
+	if p := l.self.Successor(); p != nil && p.Alive() {
+		list = append(list, Generation{Number: p.Generation, PID: p.PID, Version: p.Version, State: StateReady, Since: p.Since})
+	} else if child := l.newborn(); self.State == StateUpgrading && child.PID != 0 {
+		list = append(list, Generation{Number: self.Generation + 1, PID: child.PID, Version: child.Version, State: StateStarting})
+	}
+	return list
+}
+
+func (l *life) lastSaid(p *handoff.Peer) report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said[p]
+}
+
+// newborn is the child of the upgrade under way; its PID is 0 until it has spoken.
+func (l *life) newborn() handoff.Progress {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.child
 }
 
 // inHand lists the work that is not finished: first the servers', then the
@@ -102,4 +152,28 @@ func (l *life) inHand() []InHand {
 		}
 	}
 	return append(list, l.jobs.inHand()...)
+}
+
+// touch says that the status has changed.
+func (l *life) touch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// nextChange is closed when the status changes.
+func (l *life) nextChange() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// record keeps how an upgrade ended. The caller holds l.mu.
+func (l *life) record(r UpgradeResult) {
+	if r.Error != "" {
+		l.failed++
+	}
+	l.history = append(l.history, r)
+	l.history = l.history[max(0, len(l.history)-maxUpgrades):]
 }

@@ -2,14 +2,17 @@ package gracerun
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/control"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 )
 
@@ -48,7 +51,9 @@ type request struct {
 	its   uint64 // from's number for it
 	id    uint64 // ours, once it is passed on
 
-	gaveUp error // the call's context ended
+	reload   bool               // for App.Reload, not an upgrade
+	progress chan control.Event // nil, or what a caller wants to see; never waited for
+	gaveUp   error              // the call's context ended
 }
 
 func (r *request) answer(err error) {
@@ -81,32 +86,55 @@ func (r *request) answer(err error) {
 // When ctx ends, the upgrade is given up if it is not too late, and Upgrade
 // returns when that is done. If somebody else asked for it, too, it goes on, and
 // the error wraps [ErrUpgrading].
-func (a *App) Upgrade(ctx context.Context) error {
+func (a *App) Upgrade(ctx context.Context) error { return a.upgrade(ctx, nil) }
+
+// upgrade is Upgrade with a view of its steps.
+func (a *App) upgrade(ctx context.Context, progress func(control.Event)) error {
 	l := a.running()
 	if l == nil {
 		return ErrNotReady
 	}
 	r := &request{at: time.Now(), reply: make(chan error, 1)}
+	if progress != nil {
+		r.progress = make(chan control.Event, 32)
+	}
 	if !l.post(occurrence{event: evUpgrade, request: r}) {
 		return ErrDraining
 	}
-	select {
-	case err := <-r.reply:
-		return err
-	case <-l.done:
-	case <-ctx.Done():
-		l.post(occurrence{giveUp: r, err: context.Cause(ctx)})
+	done := ctx.Done()
+	for {
 		select {
+		case ev := <-r.progress:
+			progress(ev)
+			continue
 		case err := <-r.reply:
+			for len(r.progress) > 0 {
+				progress(<-r.progress)
+			}
 			return err
+		case <-done:
+			done = nil
+			l.post(occurrence{call: func() { l.giveUp(r, context.Cause(ctx)) }})
+			continue
 		case <-l.done:
 		}
+		select { // Run ended, maybe because of this very upgrade
+		case err := <-r.reply:
+			return err
+		default:
+			return ErrDraining
+		}
 	}
-	select { // Run ended, maybe because of this very upgrade
-	case err := <-r.reply:
-		return err
-	default:
-		return ErrDraining
+}
+
+// show tells the callers that wait for the upgrade how it goes.
+func (l *life) show(ev control.Event) {
+	ev.At = time.Now()
+	for _, r := range l.up.current {
+		select {
+		case r.progress <- ev:
+		default: // nobody looks, or not fast enough
+		}
 	}
 }
 
@@ -132,7 +160,7 @@ func (l *life) startUpgrade(r *request) {
 	var ctx context.Context
 	ctx, u.cancel = context.WithCancelCause(context.Background())
 	l.mu.Lock()
-	u.spawned, u.idle, l.childPID = false, idle, 0
+	u.spawned, u.idle, l.child = false, idle, handoff.Progress{}
 	l.mu.Unlock()
 	l.log.Info("upgrade asked for", "program", os.Args[0])
 	limits := handoff.Limits{Ready: l.readyTimeout, Probation: l.probation, Drain: l.drainTimeout, Generations: l.generations}
@@ -153,10 +181,31 @@ func (l *life) estate() handoff.Estate {
 	l.mu.Lock()
 	l.up.spawned = true
 	l.mu.Unlock()
-	handles, conns := l.sockets.Handles()
-	return handoff.Estate{
-		App: l.name, Version: l.version, Since: l.since, Asked: l.up.began,
-		Handles: handles, Conns: conns, Lock: l.pid,
+	e := handoff.Estate{
+		App: l.name, Version: l.version, Since: l.since, Asked: l.up.began, Lock: l.pid,
+		Daemon: l.logs != nil, Dir: l.base, RunDir: l.runDir, History: l.handOnHistory(),
+	}
+	e.Handles, e.Conns = l.sockets.Handles()
+	l.socket().estate(&e)
+	return e
+}
+
+// handOnHistory is what the successor is to know of earlier upgrades.
+func (l *life) handOnHistory() json.RawMessage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text, err := json.Marshal(each(l.history, wireUpgrade))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// inheritHistory keeps what the predecessor knew.
+func (l *life) inheritHistory(text json.RawMessage) {
+	var list []control.Upgrade
+	if json.Unmarshal(text, &list) == nil {
+		l.history = each(list, upgradeOf)
 	}
 }
 
@@ -164,15 +213,42 @@ func (l *life) progress(p handoff.Progress) {
 	if p.Stage == handoff.StageWait {
 		l.log.Warn("upgrade waits: too many generations are alive", "limit", l.generations,
 			"generation", p.For.Generation, "pid", p.For.PID)
-		return
+	} else {
+		l.log.Debug("upgrade", "stage", p.Stage, "pid", p.PID)
 	}
-	l.log.Debug("upgrade", "stage", p.Stage, "pid", p.PID)
-	if p.Stage == handoff.StageProbation {
+	switch p.Stage {
+	case handoff.StageProbation:
 		l.yield.begin()
+	case handoff.StageCommit:
+		l.socket().pause()
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.childPID = p.PID
+	l.waitsFor = p.For
+	l.child = p
+	l.mu.Unlock()
+	l.post(occurrence{call: func() { l.showProgress(p) }})
+}
+
+// showProgress says it in the words of the control socket.
+func (l *life) showProgress(p handoff.Progress) {
+	ev := control.Event{Event: "stage", PID: p.PID, Generation: l.self.Number() + 1, Version: p.Version, Stage: p.Stage}
+	switch p.Stage {
+	case handoff.StageWait:
+		ev.Event, ev.PID, ev.Generation, ev.Stage = "waiting", p.For.PID, p.For.Generation, ""
+	case handoff.StageStart, handoff.StageCommit:
+		return // there is nothing to see yet; the result follows at once
+	case handoff.StageInit:
+		ev.Event, ev.Stage = "started", ""
+	case handoff.StageProbation:
+		ev.Event, ev.Stage = "serving", ""
+		l.show(ev)
+		if l.probation == 0 {
+			return
+		}
+		ev.Event = "probation"
+	}
+	l.show(ev)
+	l.touch()
 }
 
 // queueUpgrade joins the attempt under way, or asks for one more after it.
@@ -220,7 +296,7 @@ func (l *life) giveUp(r *request, cause error) {
 		r.reply <- fmt.Errorf("%w: %w", ErrUpgrading, cause)
 		return
 	}
-	l.up.cancel(cause)
+	l.up.cancel(fmt.Errorf("given up by who asked for it: %w", cause))
 }
 
 // endUpgrade records how the attempt went and answers those who asked for it.
@@ -228,9 +304,10 @@ func (l *life) endUpgrade(err error) {
 	number := l.self.Number()
 	result := UpgradeResult{From: number, To: number + 1, Took: time.Since(l.up.began), At: time.Now()}
 	l.mu.Lock()
-	result.PID = l.childPID
+	result.PID = l.child.PID
 	l.mu.Unlock()
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
+		l.socket().resume()
 		err = upgradeError(refusal)
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
 		reason := []any{"stage", refusal.Stage, "error", refusal.Err}
@@ -246,7 +323,8 @@ func (l *life) endUpgrade(err error) {
 		l.log.Info("upgrade committed", "pid", result.PID, "took", result.Took)
 	}
 	l.mu.Lock()
-	l.lastUpgrade = result
+	l.waitsFor = nil
+	l.record(result)
 	l.mu.Unlock()
 	for _, r := range l.up.current {
 		r.answer(err)
@@ -255,22 +333,25 @@ func (l *life) endUpgrade(err error) {
 	l.up.cancel(nil)
 }
 
-// nextUpgrade serves the queue: with an upgrade where that is this generation's
-// business, else by passing it on.
+// nextUpgrade serves the queue: what is this generation's business at once, the
+// rest by passing it on.
 func (l *life) nextUpgrade() {
-	if len(l.up.queue) == 0 {
-		return
-	}
-	if l.state == StateReady {
-		r := l.up.queue[len(l.up.queue)-1]
-		l.up.queue = l.up.queue[:len(l.up.queue)-1]
-		l.handle(occurrence{event: evUpgrade, request: r})
-		return
-	}
 	queue := l.up.queue
 	l.up.queue = nil
 	for _, r := range queue {
-		l.forwardUpgrade(r)
+		switch {
+		case l.state != StateReady:
+			l.forwardUpgrade(r)
+		case r.reload:
+			l.handle(occurrence{event: evReload, request: r})
+		default:
+			l.up.queue = append(l.up.queue, r)
+		}
+	}
+	if n := len(l.up.queue); n > 0 {
+		r := l.up.queue[n-1]
+		l.up.queue = l.up.queue[:n-1]
+		l.handle(occurrence{event: evUpgrade, request: r})
 	}
 }
 
@@ -288,13 +369,14 @@ func (l *life) forwardUpgrade(r *request) {
 	}
 	r.id = l.up.lastID
 	l.up.forwarded[r.id] = r
-	s.Upgrade(r.id)
+	s.Upgrade(r.id, r.reload)
 }
 
 // forwardRest passes on what came in the last moment.
 func (l *life) forwardRest() {
 	for len(l.signals) > 0 { // nobody else reads them
-		if o := l.signal(<-l.signals); o.event == evUpgrade {
+		if sig := <-l.signals; sig == syscall.SIGHUP {
+			o := l.hangup()
 			l.up.queue = append(l.up.queue, o.request)
 		}
 	}
@@ -308,11 +390,14 @@ func (l *life) forwardedUpgrade(ev handoff.Upgraded) {
 		return
 	}
 	delete(l.up.forwarded, ev.ID)
-	if ev.Refusal == nil {
+	switch {
+	case ev.Refusal == nil:
 		r.answer(nil)
-		return
+	case r.reload:
+		r.answer(ev.Refusal.Err)
+	default:
+		r.answer(upgradeError(ev.Refusal))
 	}
-	r.answer(upgradeError(ev.Refusal))
 }
 
 // refuseForwarded answers what the successor no longer can.
@@ -332,7 +417,7 @@ func (l *life) upgradeIdle() <-chan struct{} {
 
 func describe(names []string) string {
 	if len(names) == 0 {
-		return "nothing but idle connections"
+		return "nothing"
 	}
 	return strings.Join(names, ", ")
 }

@@ -251,7 +251,7 @@ func TestCallIsGivenUp(t *testing.T) {
 		answer := s.call(ctx)
 		<-e.begun
 		err := <-answer
-		if cause := <-e.gaveUp; cause.Error() != "lost patience" {
+		if cause := <-e.gaveUp; !errors.Is(cause, context.Cause(ctx)) {
 			t.Errorf("it was given up with the cause %v", cause)
 		}
 		if up := new(UpgradeError); !errors.As(err, &up) || !errors.Is(err, context.Cause(ctx)) {

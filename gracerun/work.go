@@ -211,7 +211,7 @@ func (l *life) exclusive(t *task, due time.Time, body func(j *job, due time.Time
 	}
 	path := filepath.Join(filepath.Dir(l.pid.Path()), l.name+".task."+url.PathEscape(t.name))
 	first := due
-	claim := l.claim(path, t, &due)
+	claim := l.claimTask(path, t, &due)
 	if claim != nil {
 		due = body(j, due)
 		claim.Close()
@@ -223,8 +223,8 @@ func (l *life) exclusive(t *task, due time.Time, body func(j *job, due time.Time
 	}
 }
 
-// claim returns nil when the drain began first.
-func (l *life) claim(path string, t *task, due *time.Time) *pidfile.File {
+// claimTask returns nil when the drain began first.
+func (l *life) claimTask(path string, t *task, due *time.Time) *pidfile.File {
 	var pause backoff
 	for l.end.take.Err() == nil {
 		// Older generations hold claims that were deleted: wait for their end.

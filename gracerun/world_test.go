@@ -115,6 +115,8 @@ func perform(t *testing.T, app *App, self *fakeSelf) *stage {
 			claim:  func(string) (generations, error) { return self, nil },
 			notify: func(c chan<- os.Signal) { time.Sleep(self.deaf); s.signals = c; close(notified) },
 			silent: func(chan<- os.Signal) {},
+
+			openControl: func(*life) {}, // a real Accept stops virtual time
 		})
 	}()
 	<-notified

@@ -261,7 +261,7 @@ func (r *slow) finish() {
 	}
 }
 
-func (s *scene) socket() string { return filepath.Join(s.RunDir, "service.sock") }
+func (s *scene) socket() string { return filepath.Join(s.RunDir, "web.sock") }
 
 func (s *scene) socketInfo() fs.FileInfo {
 	s.t.Helper()

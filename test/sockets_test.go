@@ -224,7 +224,13 @@ func (p *ports) look() view {
 	p.t.Helper()
 	var v view
 	var st gracerun.Status
-	p.get("/status", &st)
+	p.must(until(p.ctx, func() error { // the old one may have had the connection in hand
+		p.get("/status", &st)
+		if st.Generation != p.generation {
+			return fmt.Errorf("generation %d answers, not %d", st.Generation, p.generation)
+		}
+		return nil
+	}))
 	for _, s := range st.Sockets {
 		if filepath.Base(s.Address) != "http.sock" {
 			p.answeredBy(p.generation, s)

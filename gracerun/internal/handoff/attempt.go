@@ -188,8 +188,8 @@ func (a *attempt) commit() {
 	}
 	a.told = true
 	a.last = timer(commitTimeout)
+	a.enter(StageCommit) // before it is told: what must not overlap ends now
 	a.send(message{Type: typeGo})
-	a.enter(StageCommit)
 }
 
 // abort asks the child to finish what it has in hand and exit. For one that was
@@ -252,6 +252,9 @@ func (a *attempt) refusal(exit error) error {
 		switch m.Type {
 		case typeHello:
 			a.pid = m.PID
+			if a.cause == nil {
+				a.stage = StageInit
+			}
 		case typeStage:
 			if a.cause == nil {
 				a.stage = m.Stage

@@ -510,7 +510,7 @@ func TestFlush(t *testing.T) {
 		pid          int
 	}{
 		"nothing": {nil, StageStart, errExit.Error(), 0},
-		"hello":   {said(hello), StageStart, errExit.Error(), childPID},
+		"hello":   {said(hello), StageInit, errExit.Error(), childPID},
 		"stages":  {said(hello, stage(StageSetup), stage(StageListen)), StageListen, errExit.Error(), childPID},
 		"failed":  {said(hello, stage(StageSetup), failed), StageListen, "address already in use", childPID},
 		"serving": {said(hello, stage(StageCheck), message{Type: typeServing}), StageProbation, errExit.Error(), childPID},

@@ -30,8 +30,11 @@ type birth struct {
 	crash  *os.File
 	me     *os.File
 	dups   []*os.File // of the handles of older generations
-	errout logMark
-	late   []packet // what did not fit into the queue: sent while the child reads
+	logs   []logMark  // of its standard error, and other output
+	unseen bool       // nobody but us has its standard error
+	daemon bool       // the service is one
+	piped  bool       // and its standard error goes to a log that is no file
+	late   []packet   // what did not fit into the queue: sent while the child reads
 
 	messages chan message
 	pid      int
@@ -55,11 +58,12 @@ func (s *Self) conceive(e Estate) (*birth, error) {
 }
 
 func (b *birth) open(e Estate) error {
+	b.daemon = e.Daemon
 	var err error
 	if b.ch, b.theirs, err = newPair(); err != nil {
 		return err
 	}
-	if b.crash, err = newCrashFile(); err != nil {
+	if b.crash, err = newMemory("crash"); err != nil {
 		return err
 	}
 	fd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK)
@@ -115,21 +119,24 @@ func (b *birth) start() <-chan error {
 	result := make(chan error, 1)
 	useOpenStandardFiles()
 	useWorkingDirectory()
-	b.errout = markLog(os.Stderr)
+	b.logs = []logMark{markLog(os.Stderr)}
+	b.piped = b.daemon && isPipe(os.Stderr)
 	go b.listen()
 	if err := b.s.upg.AddFile(engineFile, b.theirs); err != nil {
 		result <- err
 		return result
 	}
-	go func() {
-		for _, p := range b.late {
-			if b.ch.sendFiles(p.m, p.conns, true) != nil {
-				return
-			}
-		}
-	}()
+	go b.sendLate()
 	go func() { result <- b.s.upgrade() }()
 	return result
+}
+
+func (b *birth) sendLate() {
+	for _, p := range b.late {
+		if b.ch.sendFiles(p.m, p.conns, true) != nil {
+			return
+		}
+	}
 }
 
 // upgrade asks tableflip until it has noticed that this process is ready and
@@ -284,8 +291,23 @@ func (s *Self) followSuccessor(p *Peer, messages <-chan message) {
 	case <-p.Done():
 		p.ch.readQueued(hear) // what it said last
 		s.emit(Exited{Peer: p, Leaving: leaving})
+		s.hearNewest(p.ch, hear)
 	case <-s.closed:
 	}
+}
+
+// hearNewest reads on after the successor has exited: its end of the channel has
+// been handed on.
+func (s *Self) hearNewest(ch *channel, hear func(message)) {
+	ch.startReading()
+	s.wg.Go(func() {
+		<-s.closed
+		ch.stopReading()
+	})
+	ch.read(func(m message) bool {
+		hear(m)
+		return true
+	})
 }
 
 func (b *birth) close() {
@@ -305,13 +327,13 @@ func (b *birth) close() {
 	}
 }
 
-// newCrashFile returns memory for the text of a panic.
-func newCrashFile() (*os.File, error) {
-	fd, err := unix.MemfdCreate("crash", unix.MFD_CLOEXEC)
+// newMemory returns memory in the shape of a file that is appended to.
+func newMemory(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	f := os.NewFile(uintptr(fd), "crash")
+	f := os.NewFile(uintptr(fd), name)
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_APPEND); err != nil {
 		f.Close()
 		return nil, os.NewSyscallError("fcntl", err)

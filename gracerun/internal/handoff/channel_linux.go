@@ -214,6 +214,9 @@ func parseRights(oob []byte) ([]int, error) {
 // stopReading ends a recv that waits, and those to come.
 func (c *channel) stopReading() { c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
+// startReading undoes stopReading.
+func (c *channel) startReading() { c.conn.SetReadDeadline(time.Time{}) }
+
 func (c *channel) SyscallConn() (syscall.RawConn, error) { return c.conn.SyscallConn() }
 
 func (c *channel) close() error { return c.conn.Close() }

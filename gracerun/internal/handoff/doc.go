@@ -9,6 +9,9 @@
 // (unix(7)), queued before the child is started, so that a thousand sockets cost
 // the start about as much as one.
 //
+// The launcher of a daemon is generation 0: it hands over in the same way
+// ([Start]).
+//
 // The protocol is described in docs/handoff.md and pinned by the golden files
 // in testdata.
 //

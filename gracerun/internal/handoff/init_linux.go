@@ -34,6 +34,7 @@ type inheritance struct {
 	upg     *tableflip.Upgrader
 	hup     chan os.Signal // a HUP that came before the App listened
 	release func()         // ends the relay: tableflip then allows the next upgrade
+	output  []replacement  // of standard descriptors, at the commit
 	caught  chan struct{}  // closed when hup is listened on
 	claimed chan struct{}  // holds one token: the first App of the right name takes it
 }
@@ -71,16 +72,13 @@ func (in *inheritance) open() error {
 		return fmt.Errorf("first message: %w", err)
 	}
 	in.ch.tell(message{Type: typeHello, Protocol: protocol, Nonce: in.start.Nonce, Generation: in.start.Generation, PID: os.Getpid()})
+	if in.start.Daemon {
+		// Its output may be a pipe that the predecessor reads. Caught, the
+		// signal of a broken one is an error of the write, no more.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	}
 	for i, it := range in.start.Items {
-		if it.Kind == kindCrash {
-			// Into a memfd, never a pipe: it outlives the reader, and a dead
-			// reader kills nobody with SIGPIPE.
-			f := os.NewFile(uintptr(fds[i]), it.Kind)
-			debug.SetCrashOutput(f, debug.CrashOptions{})
-			f.Close() // it has its own duplicate
-			continue
-		}
-		unix.Close(fds[i])
+		in.accept(it.Kind, fds[i])
 	}
 	if in.release, err = relay(); err != nil {
 		return err
@@ -89,6 +87,48 @@ func (in *inheritance) open() error {
 	in.upg, err = newEngine()
 	os.Unsetenv(early.Sentinel)
 	return err
+}
+
+// accept takes fd over, which came with the start message.
+func (in *inheritance) accept(kind string, fd int) {
+	switch kind {
+	case kindCrash:
+		// Into a memfd, never a pipe: it outlives the reader, and a dead
+		// reader kills nobody with SIGPIPE.
+		f := os.NewFile(uintptr(fd), kind)
+		debug.SetCrashOutput(f, debug.CrashOptions{})
+		f.Close() // it has its own duplicate
+	case kindOutput:
+		in.output = append(in.output, replacement{syscall.Stdout, fd, inode(syscall.Stdout)})
+	case kindErrorOutput:
+		in.output = append(in.output, replacement{syscall.Stderr, fd, inode(syscall.Stderr)})
+	default:
+		unix.Close(fd)
+	}
+}
+
+// A replacement is what takes the place of a standard descriptor, unless that
+// is no longer what it was.
+type replacement struct {
+	place, fd int
+	inode     uint64
+}
+
+// useOutput ends the time in which the launcher of a daemon keeps its output.
+func (in *inheritance) useOutput() {
+	for _, r := range in.output {
+		if inode(r.place) == r.inode { // else the service has a log there
+			unix.Dup3(r.fd, r.place, 0)
+		}
+		unix.Close(r.fd)
+	}
+}
+
+// inode is that of an open file. All memory files are on one device.
+func inode(fd int) uint64 {
+	var st unix.Stat_t
+	unix.Fstat(fd, &st)
+	return st.Ino
 }
 
 // closeOnExec covers every descriptor from first on: also those that a library

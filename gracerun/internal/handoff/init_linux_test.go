@@ -21,6 +21,7 @@ import (
 func helpers() map[string]func() error {
 	return map[string]func() error{
 		"stranger": stranger, "name": name, "workdir": workdir, "stdio": stdio,
+		"daemon": daemon, "launcher": launcher,
 	}
 }
 
@@ -42,10 +43,11 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestLeakedSentinel is a command that some program which uses tableflip has
-// started: it has the variable, and maybe that program's own pipes at 3 and 4,
-// but no predecessor of ours. It is a first generation, and touches nothing.
-func TestLeakedSentinel(t *testing.T) {
+// TestLeakedVariables is a command that some program which uses tableflip has
+// started: it has the variable, and maybe that program's own pipes at 3 and 4, and
+// even the variable of a launch, but no predecessor of ours. It is a first
+// generation, and touches nothing.
+func TestLeakedVariables(t *testing.T) {
 	t.Parallel()
 	for name, fifth := range map[string]func(t *testing.T) *os.File{
 		"nothing":        func(*testing.T) *os.File { return nil },
@@ -56,12 +58,17 @@ func TestLeakedSentinel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := helper("stranger", early.Sentinel+"=yes")
+			cmd := helper("stranger", early.Sentinel+"=yes", early.Launch+"=yes")
 			heard, speak := pipe(t)
 			listen, said := pipe(t)
 			cmd.ExtraFiles = []*os.File{speak, listen}
 			if f := fifth(t); f != nil {
-				cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+				sockets, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+				check(t, err)
+				defer unix.Close(sockets[1])
+				sixth := os.NewFile(uintptr(sockets[0]), "stream")
+				defer sixth.Close()
+				cmd.ExtraFiles = append(cmd.ExtraFiles, f, sixth)
 			}
 			cmd.Stderr = t.Output()
 			check(t, cmd.Start())
@@ -78,7 +85,7 @@ func TestLeakedSentinel(t *testing.T) {
 	}
 	t.Run("the runtime's own descriptors", func(t *testing.T) {
 		t.Parallel()
-		cmd := helper("stranger", early.Sentinel+"=yes", "HANDOFF_NO_PIPES=1")
+		cmd := helper("stranger", early.Sentinel+"=yes", early.Launch+"=yes", "HANDOFF_NO_PIPES=1")
 		cmd.Stderr = t.Output()
 		check(t, cmd.Run())
 	})

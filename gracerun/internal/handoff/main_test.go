@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/pprof"
 	"testing"
@@ -19,8 +20,16 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if err := adoptOrphans(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt) // starts a goroutine that stays
+	signal.Stop(c)
+	before := runtime.NumGoroutine()
 	code := m.Run()
-	if code == 0 && !quiet() {
+	if code == 0 && !quiet(before) {
 		fmt.Fprintln(os.Stderr, "goroutines left behind:")
 		pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 		code = 1
@@ -29,9 +38,9 @@ func TestMain(m *testing.M) {
 }
 
 // quiet waits a moment for goroutines that are about to end.
-func quiet() bool {
+func quiet(before int) bool {
 	limit := time.Now().Add(3 * time.Second)
-	for runtime.NumGoroutine() > 1 {
+	for runtime.NumGoroutine() > before {
 		if time.Now().After(limit) {
 			return false
 		}

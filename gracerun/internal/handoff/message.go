@@ -28,6 +28,7 @@ const (
 	typeCommitted = "committed" // new to old: this generation owns the service
 	typeHurry     = "hurry"     // newest to older: somebody waits for you; say what you have in hand
 	typeInHand    = "in_hand"   // older to newest: what it still has in hand
+	typeReopen    = "reopen"    // newest to older: open the log files again
 	typeStop      = "stop"      // newest to older, or to a successor too late to give up: the service stops
 	typeLeaving   = "leaving"   // newer to older: it exits because it is done
 	typeReleased  = "released"  // older to its successor, which passes it on: an exclusive task is free
@@ -45,6 +46,11 @@ type message struct {
 	Generation int    `json:"generation,omitempty"` // start, hello: of the new process
 	Asked      int64  `json:"asked,omitempty"`      // start: when the upgrade was asked for, Unix nanoseconds
 	Total      int    `json:"total,omitempty"`      // start: items in the files messages that follow
+	Daemon     bool   `json:"daemon,omitempty"`     // start: the service is a daemon
+	Dir        string `json:"dir,omitempty"`        // start: what the App's relative paths begin at
+	RunDir     string `json:"run_dir,omitempty"`    // start: the run directory, where the App does not say which
+
+	History json.RawMessage `json:"history,omitempty"` // start: the App's
 
 	Items []item `json:"items,omitempty"` // start, files: one for each descriptor of the packet
 
@@ -54,10 +60,19 @@ type message struct {
 	Error   string `json:"error,omitempty"`   // failed, upgraded; abort: the reason
 
 	Name   string   `json:"name,omitempty"`   // released: the task
-	Due    int64    `json:"due,omitempty"`    // released: the next run, Unix nanoseconds
+	Due    int64    `json:"due,omitempty"`    // released: the next run; in_hand: the deadline; Unix nanoseconds
 	Within int64    `json:"within,omitempty"` // stop: nanoseconds
 	ID     uint64   `json:"id,omitempty"`     // upgrade, upgraded
-	Names  []string `json:"names,omitempty"`  // in_hand
+	Reload bool     `json:"reload,omitempty"` // upgrade: rereading the configuration will do
+	Work   []work   `json:"work,omitempty"`   // in_hand
+	Names  []string `json:"names,omitempty"`  // in_hand: the same, for people, and for builds that know no more
+}
+
+// work is [Work] on its way.
+type work struct {
+	Name  string `json:"name"`
+	Count int    `json:"count,omitempty"`
+	Since int64  `json:"since,omitempty"` // Unix nanoseconds
 }
 
 // An item describes one descriptor that travels with the message.
@@ -78,6 +93,10 @@ const (
 	kindSocket  = "socket"  // a listening socket, or whatever the service added
 	kindProcess = "process" // the pidfd of an older generation
 	kindChannel = "channel" // the channel to it; absent for the sender, whose channel this is
+
+	// What replaces a daemon's standard output and error at the commit.
+	kindOutput      = "output"
+	kindErrorOutput = "error_output"
 )
 
 const (

@@ -22,7 +22,8 @@ func examples() []message {
 	const nonce, moment = "N5YDQ2", 1767225600000000000
 	return []message{
 		{Type: typeStart, Protocol: protocol, App: "hello", Nonce: nonce, Generation: 3, Asked: moment, Total: 6,
-			Items: []item{{Kind: kindCrash}}},
+			Daemon: true, History: json.RawMessage(`[{"from":1,"to":2}]`),
+			Items: []item{{Kind: kindCrash}, {Kind: kindOutput}, {Kind: kindErrorOutput}}},
 		{Type: typeFiles, Items: []item{
 			{Kind: kindLock},
 			{Kind: kindProcess, Generation: 2, PID: 4712, Version: "v1.2.0", Since: moment},
@@ -40,11 +41,13 @@ func examples() []message {
 		{Type: typeAbort, Error: "not serving after 1m0s"},
 		{Type: typeCommitted},
 		{Type: typeHurry},
-		{Type: typeInHand, Names: []string{"tcp :8080: 2", "mail: 1"}},
+		{Type: typeInHand, Work: []work{{Name: "tcp :8080", Count: 2}, {Name: "mail", Count: 1, Since: moment}},
+			Due: moment, Names: []string{"tcp :8080: 2", "mail: 1"}},
+		{Type: typeReopen},
 		{Type: typeStop, Within: 30_000_000_000},
 		{Type: typeLeaving},
 		{Type: typeReleased, Name: "nightly", Due: moment},
-		{Type: typeUpgrade, ID: 1},
+		{Type: typeUpgrade, ID: 1, Reload: true},
 		{Type: typeUpgraded, ID: 1, PID: 4714, Stage: StageSetup, Error: "no database"},
 	}
 }

@@ -4,6 +4,7 @@ package handoff
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,8 @@ import (
 // cannot be replaced in place.
 var errNoHandoff = fmt.Errorf("an upgrade in place needs Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
 
+var errNoDaemon = fmt.Errorf("a daemon that starts itself needs Linux, this is %s: use run, under a supervisor: %w", runtime.GOOS, errors.ErrUnsupported)
+
 // Self is this process as a generation of its service: the only one.
 type Self struct{}
 
@@ -29,6 +32,10 @@ type Legacy struct {
 	Lock    *os.File
 	Asked   time.Time
 	From    int
+
+	Daemon, Launched bool
+	Dir, RunDir      string
+	History          json.RawMessage
 }
 
 // Estate is what a generation leaves to the next.
@@ -40,6 +47,10 @@ type Estate struct {
 	Handles []listener.Handle
 	Conns   []syscall.Conn
 	Lock    syscall.Conn
+	Daemon  bool
+	Dir     string
+	RunDir  string
+	History json.RawMessage
 }
 
 // AbsoluteName does nothing: nobody starts this program again.
@@ -51,6 +62,11 @@ func Claim(string) (*Self, error) { return &Self{}, nil }
 // Upgrade fails with [errors.ErrUnsupported].
 func (*Self) Upgrade(context.Context, Limits, func() Estate, func(Progress)) error {
 	return &Refusal{Stage: StageStart, Err: errNoHandoff}
+}
+
+// Start fails with [errors.ErrUnsupported].
+func Start(context.Context, Launch, Limits, Estate, func(Progress)) (pid int, err error) {
+	return 0, &Refusal{Stage: StageStart, Err: errNoDaemon}
 }
 
 func (*Self) Number() int          { return 1 }

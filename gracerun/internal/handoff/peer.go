@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -39,17 +40,64 @@ func (p *Peer) Stop(within time.Duration) {
 	p.ch.tell(message{Type: typeStop, Within: int64(within)})
 }
 
-// InHand answers Hurry with the names of the work that is not done yet.
-func (p *Peer) InHand(names []string) { p.ch.tell(message{Type: typeInHand, Names: names}) }
+// Reopen tells an older generation to open its log files again.
+func (p *Peer) Reopen() { p.ch.tell(message{Type: typeReopen}) }
+
+// Work is how much of one kind of work is not done yet.
+type Work struct {
+	Name  string
+	Count int       // 0 where Name says it, too: from a build that knows no more
+	Since time.Time // when the oldest began; zero where that is not known
+}
+
+// maxWork is how much work is told of: so much fits into a message.
+const maxWork = 200
+
+// InHand tells what is not done yet: in answer to Hurry, or unasked. It reaches
+// the newest generation, and leaves out what is too much for one message. until
+// is the drain's deadline; the zero time means that there is none.
+func (p *Peer) InHand(list []Work, until time.Time) {
+	m := message{Type: typeInHand, Due: nanoseconds(until)}
+	for _, w := range list[:min(len(list), maxWork)] {
+		m.Names = append(m.Names, fmt.Sprintf("%s: %d", w.Name, w.Count))
+		m.Work = append(m.Work, work{Name: w.Name, Count: w.Count, Since: nanoseconds(w.Since)})
+	}
+	p.ch.tell(m)
+}
+
+// inHand reads the message, also of a build that says names alone.
+func inHand(m message) (list []Work) {
+	for _, w := range m.Work {
+		list = append(list, Work{Name: w.Name, Count: w.Count, Since: moment(w.Since)})
+	}
+	if len(list) > 0 {
+		return list
+	}
+	for _, name := range m.Names {
+		list = append(list, Work{Name: name})
+	}
+	return list
+}
+
+// nanoseconds is how a time travels: since 1970, or 0 for the zero time.
+func nanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func moment(nanoseconds int64) time.Time {
+	if nanoseconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds)
+}
 
 // Released tells the successor that the exclusive task called name is free, and
 // when its next run is due; the zero time means that there is no such moment.
 func (p *Peer) Released(name string, due time.Time) {
-	m := message{Type: typeReleased, Name: name}
-	if !due.IsZero() {
-		m.Due = due.UnixNano()
-	}
-	p.ch.tell(m)
+	p.ch.tell(message{Type: typeReleased, Name: name, Due: nanoseconds(due)})
 }
 
 // Leaving tells an older generation that this one exits because it is done, not
@@ -57,8 +105,11 @@ func (p *Peer) Released(name string, due time.Time) {
 func (p *Peer) Leaving() { p.ch.tell(message{Type: typeLeaving}) }
 
 // Upgrade passes a request for an upgrade on to the generation that owns the
-// service. It answers with Upgraded and the same id.
-func (p *Peer) Upgrade(id uint64) { p.ch.tell(message{Type: typeUpgrade, ID: id}) }
+// service, or, with reload, one to reread its configuration, as an upgrade does,
+// too. It answers with Upgraded and the same id.
+func (p *Peer) Upgrade(id uint64, reload bool) {
+	p.ch.tell(message{Type: typeUpgrade, ID: id, Reload: reload})
+}
 
 // Upgraded answers Upgrade; a nil refusal is success.
 func (p *Peer) Upgraded(id uint64, r *Refusal) {
@@ -86,8 +137,11 @@ type (
 	// InHand: what From still has in hand.
 	InHand struct {
 		From  *Peer
-		Names []string
+		Work  []Work
+		Until time.Time // the deadline of its drain; zero where there is none
 	}
+	// Reopen: the log files are to be opened again.
+	Reopen struct{}
 	// Stop: the service stops, and this generation must be done within the
 	// given time; 0 means no limit.
 	Stop struct{ Within time.Duration }
@@ -97,10 +151,12 @@ type (
 		Name string
 		Due  time.Time
 	}
-	// Upgrade: From was asked for an upgrade, and this generation owns the service.
+	// Upgrade: From was asked for an upgrade, and this generation owns the
+	// service. Reload says that rereading the configuration will do.
 	Upgrade struct {
-		From *Peer
-		ID   uint64
+		From   *Peer
+		ID     uint64
+		Reload bool
 	}
 	// Upgraded: the result of an upgrade passed on. A nil Refusal is success.
 	Upgraded struct {

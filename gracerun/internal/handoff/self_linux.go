@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,6 +45,12 @@ type Legacy struct {
 	Lock    *os.File  // the locked descriptor of the pid file; nil when it had none
 	Asked   time.Time // when the upgrade was asked for
 	From    int       // the predecessor's generation
+
+	Daemon   bool            // the service was started as one
+	Dir      string          // what the App's relative paths begin at; "" = not said
+	RunDir   string          // the run directory, where the App does not say which; "" = not said
+	Launched bool            // the predecessor is the launcher, which is no generation
+	History  json.RawMessage // the Estate's; nil when there was none, or it was too long
 }
 
 // Claim makes the hand-over the business of the App called name. The engine
@@ -97,15 +104,16 @@ func (s *Self) settle() error {
 	return errors.Join(err, s.idle())
 }
 
-// idle gives tableflip the null device as its one file, so that the number of
-// descriptors is the same before and after an upgrade that failed.
+// idle gives tableflip something of no use as its one file, so that the number of
+// descriptors is the same before and after an upgrade that failed. (There may be
+// no null device, in a chroot.)
 func (s *Self) idle() error {
-	null, err := os.Open(os.DevNull)
+	nothing, err := newMemory("nothing")
 	if err != nil {
 		return err
 	}
-	defer null.Close()
-	return s.upg.AddFile(engineFile, null)
+	defer nothing.Close()
+	return s.upg.AddFile(engineFile, nothing)
 }
 
 // receive reads what the predecessor queued before it started this process.
@@ -116,9 +124,13 @@ func (s *Self) receive() error {
 		FDs:     make([]int, 0, start.Total),
 		Asked:   time.Unix(0, start.Asked),
 		From:    start.Generation - 1,
+		Daemon:  start.Daemon, Dir: start.Dir, RunDir: start.RunDir, Launched: start.Generation == 1, History: start.History,
 	}
 	peers := map[int]*Peer{}
 	err := s.receiveFiles(start.Total, peers)
+	if s.pred = peers[s.legacy.From]; s.legacy.Launched {
+		delete(peers, s.legacy.From)
+	}
 	for _, number := range slices.Sorted(maps.Keys(peers)) {
 		p := peers[number]
 		if p.proc == nil || p.ch == nil {
@@ -131,7 +143,6 @@ func (s *Self) receive() error {
 	if err != nil {
 		return err
 	}
-	s.pred = peers[s.legacy.From]
 	if s.pred == nil {
 		return errors.New("the predecessor's handle did not come")
 	}
@@ -295,11 +306,15 @@ func (s *Self) Commit() {
 	if s.in == nil {
 		return
 	}
+	s.in.useOutput()
 	// The one error it can have is a predecessor that is dead: then the
 	// service is ours all the same.
 	s.settle()
 	s.in.release()
 	s.in.ch.tell(message{Type: typeCommitted})
+	if s.legacy.Launched {
+		s.pred.close()
+	}
 	s.mu.Lock()
 	older := slices.Clone(s.older) // the dead ones, too: they are buried
 	s.mu.Unlock()
@@ -351,17 +366,15 @@ func event(p *Peer, m message) any {
 	case typeHurry:
 		return Hurry{From: p}
 	case typeInHand:
-		return InHand{From: p, Names: m.Names}
+		return InHand{From: p, Work: inHand(m), Until: moment(m.Due)}
+	case typeReopen:
+		return Reopen{}
 	case typeStop, typeAbort:
 		return Stop{Within: time.Duration(m.Within)}
 	case typeReleased:
-		ev := Released{Name: m.Name}
-		if m.Due != 0 {
-			ev.Due = time.Unix(0, m.Due)
-		}
-		return ev
+		return Released{Name: m.Name, Due: moment(m.Due)}
 	case typeUpgrade:
-		return Upgrade{From: p, ID: m.ID}
+		return Upgrade{From: p, ID: m.ID, Reload: m.Reload}
 	case typeUpgraded:
 		ev := Upgraded{ID: m.ID}
 		if m.Error != "" {
@@ -410,6 +423,9 @@ func (s *Self) Close() {
 	}
 	s.wg.Wait()
 	peers := s.older
+	if s.pred != nil && s.legacy.Launched {
+		peers = append(peers, s.pred)
+	}
 	if s.successor != nil {
 		peers = append(peers, s.successor)
 	}

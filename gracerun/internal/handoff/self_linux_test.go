@@ -254,11 +254,16 @@ func TestEvents(t *testing.T) {
 		want any
 	}{
 		{message{Type: typeHurry}, Hurry{From: p}},
-		{message{Type: typeInHand, Names: []string{"mail: 1"}}, InHand{From: p, Names: []string{"mail: 1"}}},
+		{message{Type: typeInHand, Work: []work{{Name: "mail", Count: 1, Since: due.UnixNano()}}, Names: []string{"mail: 1"}},
+			InHand{From: p, Work: []Work{{Name: "mail", Count: 1, Since: due}}}},
+		{message{Type: typeInHand, Names: []string{"mail: 1"}}, InHand{From: p, Work: []Work{{Name: "mail: 1"}}}},
+		{message{Type: typeInHand}, InHand{From: p}},
+		{message{Type: typeReopen}, Reopen{}},
 		{message{Type: typeStop, Within: 5}, Stop{Within: 5}},
 		{message{Type: typeReleased, Name: "tick"}, Released{Name: "tick"}},
 		{message{Type: typeReleased, Name: "tick", Due: due.UnixNano()}, Released{Name: "tick", Due: due}},
 		{message{Type: typeUpgrade, ID: 7}, Upgrade{From: p, ID: 7}},
+		{message{Type: typeUpgrade, ID: 7, Reload: true}, Upgrade{From: p, ID: 7, Reload: true}},
 		{message{Type: typeUpgraded, ID: 7}, Upgraded{ID: 7}},
 		{message{Type: "mood"}, nil},
 	} {
@@ -290,15 +295,31 @@ func TestExitText(t *testing.T) {
 // TestCrashText is the reason without the stacks.
 func TestCrashText(t *testing.T) {
 	t.Parallel()
-	f, err := newCrashFile()
+	f, err := newMemory("crash")
 	check(t, err)
 	defer f.Close()
-	if got := crashText(f); got != "" {
+	if got := crashText(f, true); got != "" {
 		t.Errorf("nothing crashed: %q", got)
 	}
-	fmt.Fprint(f, "panic: no database [recovered]\n\tpanic: really\n\ngoroutine 1 [running]:\nmain.main()\n")
-	if got, want := crashText(f), "panic: no database [recovered]\n\tpanic: really"; got != want {
-		t.Errorf("the text is %q, want %q", got, want)
+	const text, stack = "panic: no database [recovered]\n\tpanic: really", "\n\ngoroutine 1 [running]:\nmain.main()"
+	fmt.Fprint(f, text+stack+"\n\ngoroutine 2 [select]:\nmain.other()\n")
+	for withStack, want := range map[bool]string{false: text, true: text + stack} {
+		if got := crashText(f, withStack); got != want {
+			t.Errorf("the text is %q, want %q", got, want)
+		}
+	}
+}
+
+// TestWordsInTheLog: who reads the pipe of a daemon has them, and not its parent.
+func TestWordsInTheLog(t *testing.T) {
+	t.Parallel()
+	crash, err := newMemory("crash")
+	check(t, err)
+	defer crash.Close()
+	b := &birth{crash: crash, piped: true}
+	want := "the child ended with exit status 1; its last lines are in the log of the service"
+	if got := b.words(errors.New("child pid=12 exited: exit status 1")).Error(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
@@ -353,4 +374,64 @@ func TestLastWords(t *testing.T) {
 	}
 	check(t, cmd.Wait())
 	child.Close()
+}
+
+// TestNewestIsHeard: the successor has exited and has handed its end of the
+// channel on, so that its successor speaks through it.
+func TestNewestIsHeard(t *testing.T) {
+	t.Parallel()
+	cmd, end := sleeper(t) // plays generation 2
+	proc, err := openProcess(cmd.Process.Pid)
+	check(t, err)
+	ours, theirs := pair(t) // at the other end are generations 2 and 3
+	s := &Self{generation: 1, events: make(chan any), closed: make(chan struct{})}
+	s.successor = &Peer{Generation: 2, proc: proc, ch: ours}
+	b := &birth{ch: ours, messages: make(chan message)}
+	go b.listen()
+	s.wg.Go(func() { s.followSuccessor(s.successor, b.messages) })
+	check(t, theirs.send(message{Type: typeLeaving}))
+	end()
+	if got, want := <-s.Events(), (Exited{Peer: s.successor, Leaving: true}); got != want {
+		t.Errorf("heard %+v, want %+v", got, want)
+	}
+	check(t, theirs.send(message{Type: typeReopen}))
+	if got := <-s.Events(); got != (Reopen{}) {
+		t.Errorf("heard %+v of generation 3", got)
+	}
+	s.successor.InHand([]Work{{Name: "mail", Count: 1}}, time.Time{})
+	if m, _, err := theirs.recv(); err != nil || m.Type != typeInHand {
+		t.Errorf("generation 3 heard %+v, %v", m, err)
+	}
+	check(t, cmd.Wait())
+	s.Close()
+}
+
+// TestLongHistory is left out rather than a reason to fail.
+func TestLongHistory(t *testing.T) {
+	t.Parallel()
+	null := open(t, os.DevNull)
+	for name, c := range map[string]struct {
+		history string
+		kept    bool
+	}{
+		"short":   {`[{"error":"<none>"}]`, true},
+		"long":    {`["` + strings.Repeat("<", maxFrame/6) + `"]`, false},
+		"no JSON": {`[`, false},
+	} {
+		p := new(Self).startPacket(Estate{History: []byte(c.history)}, "N", null, 0)
+		if _, err := encode(p.m); err != nil || (p.m.History != nil) != c.kept {
+			t.Errorf("%s: %v, kept %t", name, err, p.m.History != nil)
+		}
+	}
+}
+
+// TestMuchWork: as much is told as fits into a message.
+func TestMuchWork(t *testing.T) {
+	t.Parallel()
+	ours, theirs := pair(t)
+	list := slices.Repeat([]Work{{Name: strings.Repeat("x", 200), Count: 1 << 30, Since: time.Now()}}, 1000)
+	(&Peer{ch: ours}).InHand(list, time.Time{})
+	if m, _, err := theirs.recv(); err != nil || len(m.Work) != maxWork || len(inHand(m)) != maxWork {
+		t.Errorf("received %d, %v", len(m.Work), err)
+	}
 }

@@ -2,6 +2,8 @@ package handoff
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -21,6 +23,14 @@ type Estate struct {
 	Handles []listener.Handle
 	Conns   []syscall.Conn // Conns[i] is the descriptor of Handles[i]
 	Lock    syscall.Conn   // nil when there is none
+
+	Daemon  bool            // the service was started as one
+	Dir     string          // what the App's relative paths begin at
+	RunDir  string          // the run directory, where the App does not say which
+	History json.RawMessage // the App's own; not handed on when it is too long
+
+	null   *os.File // of Start: what replaces the daemon's output at the commit,
+	silent []string // as these kinds of items
 }
 
 // Upgrade replaces this generation. It returns nil once the successor has
@@ -34,6 +44,9 @@ func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, prog
 	if s.upg == nil {
 		return &Refusal{Stage: StageStart, Err: s.noUpg}
 	}
+	if os.Getpid() == 1 {
+		return &Refusal{Stage: StageStart, Err: errFirst}
+	}
 	if err := s.waitForRoom(ctx, l.Generations, progress); err != nil {
 		return err
 	}
@@ -45,6 +58,10 @@ func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, prog
 	b.end(err == nil)
 	return err
 }
+
+// errFirst refuses what would commit, and then end the new process with the old
+// one (pid_namespaces(7)).
+var errFirst = errors.New("this is process 1, and with its end the kernel ends all others of its container: run the service below an init, as docker run --init does, or replace the container")
 
 // waitForRoom returns when one more generation may live. It asks the oldest to
 // hurry.
@@ -86,17 +103,27 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) (packets 
 	for i := range e.Handles {
 		add(item{Kind: kindSocket, Socket: &e.Handles[i]}, e.Conns[i])
 	}
-	start := message{
-		Type: typeStart, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
-		Asked: e.Asked.UnixNano(), Total: len(items), Items: []item{{Kind: kindCrash}},
-	}
-	packets = append(packets, packet{start, []syscall.Conn{crash}})
+	packets = append(packets, s.startPacket(e, nonce, crash, len(items)))
 	for len(items) > 0 {
 		n := min(len(items), maxItems)
 		packets = append(packets, packet{message{Type: typeFiles, Items: items[:n]}, conns[:n]})
 		items, conns = items[n:], conns[n:]
 	}
 	return packets, dups, nil
+}
+
+func (s *Self) startPacket(e Estate, nonce string, crash syscall.Conn, total int) packet {
+	p := packet{message{
+		Type: typeStart, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
+		Asked: e.Asked.UnixNano(), Total: total, Daemon: e.Daemon, Dir: e.Dir, RunDir: e.RunDir, History: e.History, Items: []item{{Kind: kindCrash}},
+	}, []syscall.Conn{crash}}
+	for _, kind := range e.silent {
+		p.m.Items, p.conns = append(p.m.Items, item{Kind: kind}), append(p.conns, e.null)
+	}
+	if _, err := encode(p.m); err != nil {
+		p.m.History = nil // the one part of it that may be too long
+	}
+	return p
 }
 
 func (s *Self) addPeers(add func(item, syscall.Conn)) (dups []*os.File, err error) {

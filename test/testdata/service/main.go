@@ -69,7 +69,7 @@ func main() {
 func setup(app *gracerun.App, addr string) error {
 	srv := &http.Server{Handler: handler(app)}
 	app.Serve("tcp", addr, srv)
-	app.Serve("unix", filepath.Join(app.RunDir, "service.sock"), srv)
+	app.Serve("unix", filepath.Join(app.RunDir, "web.sock"), srv)
 	err := step.At("setup")
 	var order *step.Order
 	if errors.As(err, &order) && order.Verb == "serve" {

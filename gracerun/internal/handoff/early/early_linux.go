@@ -8,15 +8,24 @@ var handover bool
 // Handover reports whether a predecessor of ours started this process.
 func Handover() bool { return handover }
 
-// init acts only in a process that a predecessor started. The variable alone
-// proves nothing: a command run by any program that uses tableflip inherits it,
-// and in a fresh process descriptors 3 and 4 are the Go runtime's own. The proof
-// is the first packet in the channel, which can be read only once.
+// init acts only in a process that a predecessor, or the launcher of a daemon,
+// started. The variables alone prove nothing: a command run by any program that
+// uses tableflip inherits one of them, and in a fresh process descriptors 3 and 4
+// are the Go runtime's own. The proof is the first packet in the channel, which
+// can be read only once.
 func init() {
-	if v, _ := syscall.Getenv(Sentinel); v == "" {
+	launch, _ := syscall.Getenv(Launch)
+	child, _ := syscall.Getenv(Sentinel)
+	if launch == "" && child == "" {
 		return
 	}
 	if !isPipe(Ready, syscall.O_WRONLY) || !isPipe(Names, syscall.O_RDONLY) || !hasStart(Channel) {
+		return
+	}
+	if launch != "" && isStream(Reports) {
+		between()
+	}
+	if child == "" {
 		return
 	}
 	handover = true
@@ -33,6 +42,11 @@ func isPipe(fd, mode int) bool {
 	}
 	flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)
 	return errno == 0 && int(flags)&syscall.O_ACCMODE == mode
+}
+
+func isStream(fd int) bool {
+	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
+	return err == nil && kind == syscall.SOCK_STREAM
 }
 
 // hasStart looks at the first packet without taking it.

@@ -1,0 +1,25 @@
+package gracerun
+
+// reopenAll has all generations open their log files again, as logrotate(8)
+// asks for with SIGUSR1: those that drain write to them, too.
+func (l *life) reopenAll() error {
+	for _, p := range l.self.Older() {
+		p.Reopen()
+	}
+	return l.reopen()
+}
+
+// reopen does so in this process. In the foreground it has opened none.
+func (l *life) reopen() error {
+	if l.logs == nil {
+		l.log.Info("no log files to reopen: they are not this process's own")
+		return nil
+	}
+	err := l.logs.Reopen()
+	if err != nil {
+		l.log.Error("reopening the log files", "error", err)
+	} else {
+		l.log.Info("log files reopened")
+	}
+	return err
+}
