@@ -3,6 +3,8 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 
 	"github.com/gracerun/grace/test/harness"
@@ -12,6 +14,9 @@ import (
 var builder harness.Builder
 
 func TestMain(m *testing.M) {
+	if signal.Ignored(syscall.SIGHUP) { // under nohup(1): no program that a test starts is to inherit that
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	code := m.Run()
 	if err := builder.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
