@@ -1,4 +1,4 @@
-// Command demo shows what gracerun is for: it starts example/http, keeps it busy
+// Command demo shows what gracerun is for: it makes example/http a daemon, keeps it busy
 // with clients that never try again, replaces it ten times by SIGHUP, tries three
 // broken programs in between, and says what became of every request.
 //
@@ -80,8 +80,8 @@ func play(ctx, hurry context.Context, t *terminal) (told *story, err, left error
 	if err != nil {
 		return nil, err, nil
 	}
-	told.first, told.clients = s.First, clients(s.address)
-	t.event("example/http is pid %d and listens on %s", s.First, s.address)
+	told.first, told.clients = s.daemon, clients(s.address)
+	t.event("example/http is a daemon now, pid %d, and listens on %s", s.daemon, s.address)
 
 	l := begin(told.clients)
 	defer l.wait()

@@ -41,13 +41,14 @@ type service struct {
 	*harness.Service
 	programs string // the directory with what build has made
 	address  string
+	daemon   int // pid of generation 1
 }
 
-// start starts example/http and waits until it answers.
+// start makes example/http a daemon and waits until it answers.
 func start(ctx context.Context, dir string) (*service, error) {
 	hs, err := harness.Start(harness.Config{
 		Binary: filepath.Join(dir, good),
-		Args:   []string{"-addr", "127.0.0.1:0", "-probation", probation.String()},
+		Args:   []string{"-addr", "127.0.0.1:0", "-probation", probation.String(), "-log", harness.Root + "/log", "start"},
 		Env:    []string{"RUNTIME_DIRECTORY=" + harness.RunDir}, // so that the bad programs need no flags
 	})
 	if err != nil {
@@ -56,7 +57,7 @@ func start(ctx context.Context, dir string) (*service, error) {
 	s := &service{Service: hs, programs: dir}
 	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err = s.Generation(wait, 1)
+	s.daemon, err = s.Generation(wait, 1)
 	if err == nil {
 		s.address, err = s.Address()
 	}

@@ -1,5 +1,9 @@
-// Command http is an HTTP service that upgrades under load: install a new
-// binary in its place and send it SIGHUP.
+// Command http is an HTTP service that upgrades under load:
+//
+//	http -addr :8080 -log /var/log/http.log start
+//	http reload    # after a new binary was installed in its place
+//	http status
+//	http stop
 package main
 
 import (
@@ -17,6 +21,7 @@ func main() {
 	var app gracerun.App
 	addr := flag.String("addr", "127.0.0.1:8080", "`address` to listen on")
 	flag.StringVar(&app.RunDir, "rundir", "", "run `directory`")
+	flag.StringVar(&app.Daemon.Output, "log", "", "log `file` of the daemon that start makes")
 	flag.DurationVar(&app.DrainTimeout, "drain", 0, "time for work in hand (0 = 30s, <0 = no limit)")
 	flag.DurationVar(&app.Probation, "probation", 0, "time both generations serve (0 = 500ms, <0 = none)")
 	flag.Parse()
