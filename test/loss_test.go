@@ -176,8 +176,12 @@ func (c *timed) Do() load.Outcome {
 		c.seen.late.Add(1)
 	}
 	o := c.KeepAlive.Do()
-	if c.crossed(&o, idle) {
+	switch {
+	case c.crossed(&o, idle):
 		c.seen.crossed.Add(1)
+		o.IdleClosed, o.Failure = true, nil
+	case c.late(&o):
+		c.seen.late.Add(1)
 		o.IdleClosed, o.Failure = true, nil
 	}
 	// By the time of now: it may have looked long after it began.
@@ -188,6 +192,26 @@ func (c *timed) Do() load.Outcome {
 	return o
 }
 
+// late reports whether a client that does not look had not written its request
+// when the connection had been idle for the time to linger: between the look at
+// the clock and the write a busy machine may let any time pass.
+func (c *timed) late(o *load.Outcome) bool {
+	if c.Look || !endedBefore(o.Failure) {
+		return false
+	}
+	written := o.Failure.Written
+	if written.IsZero() { // it failed with this very error
+		written = time.Now()
+	}
+	return written.Sub(c.began) >= c.linger
+}
+
+// endedBefore reports whether an idle connection ended, and not a byte of an
+// answer came.
+func endedBefore(f *load.Failure) bool {
+	return f != nil && f.Reused && (f.Stage == load.StageEOFBefore || f.Stage == load.StageResetBefore)
+}
+
 // crossed reports whether the request met the server's FIN on its way: the
 // client had looked, the connection had been idle for the time to linger, and
 // not a byte of an answer came. "A client might have started to send a new
@@ -195,9 +219,7 @@ func (c *timed) Do() load.Outcome {
 // connection" (RFC 9112, section 9.5): to look makes that moment short, but
 // nothing removes it.
 func (c *timed) crossed(o *load.Outcome, idle time.Duration) bool {
-	f := o.Failure
-	return c.Look && f != nil && f.Reused && idle >= c.linger &&
-		(f.Stage == load.StageEOFBefore || f.Stage == load.StageResetBefore)
+	return c.Look && endedBefore(o.Failure) && idle >= c.linger
 }
 
 // check fails the test for closings that were too early, and for more requests

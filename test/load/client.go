@@ -57,6 +57,8 @@ type Failure struct {
 	After    time.Duration // set by the Runner: how long after the request's start
 	InWindow bool          // set by the Runner: a window was open during the request, see [Runner.Window]
 
+	Written time.Time // when the last byte of an HTTP/1 request had been written; zero if it was not
+
 	Stage  Stage
 	Reused bool  // the connection had carried an answer before
 	PID    int   // the process last seen on that connection; 0 = none said

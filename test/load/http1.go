@@ -132,7 +132,8 @@ type conn struct {
 	br      *bufio.Reader
 	host    string
 	answers int
-	pid     int // the last one that said so
+	pid     int       // the last one that said so
+	written time.Time // when the last request was; zero: it is not yet
 }
 
 func open(t *Target, deadline time.Time) (*conn, *Failure) {
@@ -179,15 +180,17 @@ func (c *conn) exchange(o *Outcome, r *request, deadline time.Time) (keep bool) 
 
 // failed adds what is known about the connection.
 func (c *conn) failed(f *Failure) *Failure {
-	f.Reused, f.PID = c.answers > 0, c.pid
+	f.Reused, f.PID, f.Written = c.answers > 0, c.pid, c.written
 	return f
 }
 
 func (c *conn) roundTrip(r *request, deadline time.Time) (*http.Response, []byte, *Failure) {
 	c.SetDeadline(deadline)
+	c.written = time.Time{}
 	if _, err := c.Write(r.wire(c.host)); err != nil {
 		return nil, nil, lost(err, false)
 	}
+	c.written = time.Now()
 	if _, err := c.br.Peek(1); err != nil {
 		return nil, nil, lost(err, false)
 	}
