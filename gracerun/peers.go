@@ -65,7 +65,7 @@ func (l *life) hear(ev any) {
 	case handoff.Upgraded:
 		l.forwardedUpgrade(ev)
 	case handoff.Reopen:
-		l.reopen()
+		l.reopenBeside(l.reopen)
 	}
 }
 

@@ -9,6 +9,19 @@ func (l *life) reopenAll() error {
 	return l.reopen()
 }
 
+// reopenBeside reopens for the loop, which must not wait: a file may be on a server
+// that is away. The drain waits, to its deadline.
+func (l *life) reopenBeside(reopen func() error) {
+	j := l.jobs.begin("reopening the log files", true)
+	if j == nil {
+		return
+	}
+	go func() {
+		defer l.jobs.end(j)
+		reopen() // it has logged its error
+	}()
+}
+
 // reopen does so in this process. In the foreground it has opened none.
 func (l *life) reopen() error {
 	if l.logs == nil {

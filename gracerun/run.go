@@ -322,7 +322,7 @@ func (l *life) loop(ctx context.Context) error {
 		select {
 		case sig := <-l.signals:
 			if isReopen(sig) {
-				l.reopenAll()
+				l.reopenBeside(l.reopenAll)
 				continue
 			}
 			l.handle(l.signal(sig))
