@@ -63,15 +63,17 @@ func takeControl(legacy *handoff.Legacy) (set *listener.Set, handles []listener.
 // cleaner of temporary files, say) is opened anew.
 func (l *life) openControl() {
 	path := l.controlPath
-	ln, err := l.controlSet.Listen(l.end.take, "unix", path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-		if errors.Is(err, fs.ErrNotExist) {
-			l.controlSet.Remove("unix:" + path)
-			if ln, err = l.controlSet.Listen(l.end.take, "unix", path); err == nil {
-				err = os.Chmod(path, 0o600)
-			}
+	listen := func() (net.Listener, error) {
+		ln, err := l.controlSet.Listen(l.end.take, "unix", path)
+		if err == nil {
+			err = os.Chmod(path, 0o600)
 		}
+		return ln, err
+	}
+	ln, err := listen()
+	if errors.Is(err, fs.ErrNotExist) {
+		l.controlSet.Remove("unix:" + path)
+		ln, err = listen()
 	}
 	if err != nil {
 		l.log.Warn("no control socket: the verbs do with signals", "error", err)

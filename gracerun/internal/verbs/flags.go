@@ -130,6 +130,16 @@ func parseSeconds(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// boundedByReady is ctx with the time that a new process has to serve, and a margin. Where
+// --timeout is given, ctx has its limit already.
+func (c *call) boundedByReady(ctx context.Context, margin time.Duration, what string) (context.Context, context.CancelFunc) {
+	if c.ReadyTimeout <= 0 || c.options.timeout.given {
+		return context.WithCancel(ctx)
+	}
+	d := c.ReadyTimeout + c.Probation + margin
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("not %s within %v", what, d))
+}
+
 // bounded is ctx with the limit of --timeout, if there is one.
 func (c *call) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if d := c.options.timeout.limit; d > 0 {

@@ -99,11 +99,8 @@ func addresses(sockets []control.Socket) string {
 
 // await waits until whoever holds the lock is as wanted, or has let go of it.
 func (c *call) await(ctx context.Context, wanted func(*known) bool) (*known, error) {
-	if d := c.ReadyTimeout + c.Probation; c.ReadyTimeout > 0 && !c.options.timeout.given {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("not ready within %v", d))
-		defer cancel()
-	}
+	ctx, cancel := c.boundedByReady(ctx, 0, "ready")
+	defer cancel()
 	for {
 		k := c.probe(ctx)
 		if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {

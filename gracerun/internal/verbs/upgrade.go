@@ -208,11 +208,8 @@ func (c *call) hangup(ctx context.Context) error {
 
 // awaitSuccessor waits until the pid file names another process.
 func (c *call) awaitSuccessor(ctx context.Context, before int) error {
-	if d := c.ReadyTimeout + c.Probation + killMargin; c.ReadyTimeout > 0 && !c.options.timeout.given {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("not done within %v", d))
-		defer cancel()
-	}
+	ctx, cancel := c.boundedByReady(ctx, killMargin, "done")
+	defer cancel()
 	began := time.Now()
 	for {
 		pid, err := pidfile.Read(c.PIDFile)
