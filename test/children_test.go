@@ -61,7 +61,7 @@ func TestCommandsInheritNothing(t *testing.T) {
 		}
 		for name := range strings.FieldsSeq(names) {
 			if !slices.ContainsFunc(given, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
-				t.Errorf("%s: a command inherits the variable %s", when, name)
+				t.Errorf("%s: a command inherits the variable %s: %s", when, name, names)
 			}
 		}
 	}

@@ -61,7 +61,7 @@ func (s *Service) process(pid int) (Process, error) {
 		return p, err
 	}
 	env, err := Environ(pid)
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.ESRCH) { // it has no memory any more
 		return p, err
 	}
 	ours := slices.Contains(env, s.mark)

@@ -48,7 +48,17 @@ func record(when string, pid int) {
 	}
 	environ, err := os.ReadFile(proc + "environ")
 	check(err)
-	for v := range strings.SplitSeq(strings.TrimSuffix(string(environ), "\x00"), "\x00") {
+	// What the kernel could not read whole (all of it ends with a zero) has names
+	// that are cut: a shell that waits says nothing then, one that is gone too much.
+	whole := strings.TrimSuffix(string(environ), "\x00")
+	if len(whole) == len(environ) {
+		stat, err := os.ReadFile(proc + "stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			panic(fmt.Sprintf("%s: the shell ended by itself: %s%v", when, stat, err))
+		}
+		return
+	}
+	for v := range strings.SplitSeq(whole, "\x00") {
 		name, _, _ := strings.Cut(v, "=")
 		names = append(names, name)
 	}
