@@ -12,14 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identity returns whom the daemon runs as, nil if that is who we are. Names are
-// those of this system, not of one inside Chroot.
-func (c Config) identity() (*Identity, error) {
-	if c.User == "" && c.Group == "" {
+// Lookup returns whom a process is to run as, nil if that is who we are: the user and
+// the group by name or number, "" for what stays as it is. Names are those of this
+// system, not of one inside a chroot. An error names the fields User and Group behind
+// the prefix.
+func Lookup(prefix, userName, groupName string) (*Identity, error) {
+	if userName == "" && groupName == "" {
 		return nil, nil
 	}
 	id := &Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
-	err := errors.Join(id.setUser(c.User, c.Group), id.setGroup(c.Group))
+	err := errors.Join(id.setUser(prefix, userName, groupName), id.setGroup(prefix, groupName))
 	if err != nil {
 		return nil, err
 	}
@@ -29,19 +31,19 @@ func (c Config) identity() (*Identity, error) {
 	if id.UID == uint32(os.Geteuid()) && id.GID == uint32(os.Getegid()) {
 		return nil, nil
 	}
-	field, value := "Daemon.User", c.User
+	field, value := prefix+"User", userName
 	if value == "" {
-		field, value = "Daemon.Group", c.Group
+		field, value = prefix+"Group", groupName
 	}
 	return nil, &fault{fmt.Sprintf("%s %q", field, value), unix.EPERM, "only root can change it: start it as root"}
 }
 
 // setUser looks name up: a number needs no entry, but then its group must be told.
-func (id *Identity) setUser(name, group string) error {
+func (id *Identity) setUser(prefix, name, group string) error {
 	if name == "" {
 		return nil
 	}
-	what := fmt.Sprintf("Daemon.User %q", name)
+	what := fmt.Sprintf("%sUser %q", prefix, name)
 	u, err := user.Lookup(name)
 	n, nerr := number(name)
 	if err != nil && nerr == nil {
@@ -52,7 +54,7 @@ func (id *Identity) setUser(name, group string) error {
 		case nerr != nil:
 			return &fault{what, errors.New("there is no such user"), "create it, or name another"}
 		case group == "":
-			return &fault{what, errors.New("the number has no entry, so that its group is not known"), "set Daemon.Group, too"}
+			return &fault{what, errors.New("the number has no entry, so that its group is not known"), "set " + prefix + "Group, too"}
 		}
 		id.UID, id.name, id.home = n, name, "/"
 		return nil
@@ -75,7 +77,7 @@ func (id *Identity) setUser(name, group string) error {
 }
 
 // setGroup puts another group in the place of the user's own.
-func (id *Identity) setGroup(name string) error {
+func (id *Identity) setGroup(prefix, name string) error {
 	if name == "" {
 		return nil
 	}
@@ -87,11 +89,20 @@ func (id *Identity) setGroup(name string) error {
 		n, err = number(name)
 	}
 	if err != nil {
-		return &fault{fmt.Sprintf("Daemon.Group %q", name), errors.New("there is no such group"), "create it, or name another"}
+		return &fault{fmt.Sprintf("%sGroup %q", prefix, name), errors.New("there is no such group"), "create it, or name another"}
 	}
 	id.Groups = slices.DeleteFunc(id.Groups, func(g uint32) bool { return g == id.GID })
 	id.GID = n
 	return nil
+}
+
+// Environ returns the variables that tell a process who its user is. They are those
+// of nobody for a nil Identity, and for a group alone.
+func (id *Identity) Environ() []string {
+	if id == nil || id.name == "" {
+		return nil
+	}
+	return []string{"HOME=" + id.home, "USER=" + id.name, "LOGNAME=" + id.name}
 }
 
 // number reads a user or group number. The highest means "unchanged" to chown(2).

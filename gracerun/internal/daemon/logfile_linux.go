@@ -13,7 +13,13 @@ import (
 // logMode is the mode of a new log file, before the umask.
 const logMode = 0o640
 
-// openLog opens a log file for appending, and reports whether it is new.
+// OpenLog opens a log file for appending, and makes one that is missing.
+func OpenLog(path string) (*os.File, error) {
+	f, _, err := openLog(path)
+	return f, err
+}
+
+// openLog also reports whether the file is new.
 //
 // A directory of logs often belongs to the service's user, who could put a
 // symlink or a hard link to root's files there. So root follows symlinks only

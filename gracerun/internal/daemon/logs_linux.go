@@ -80,7 +80,7 @@ func (lf logFile) isOpen() bool {
 }
 
 func (lf logFile) open() error {
-	f, _, err := openLog(lf.path)
+	f, err := OpenLog(lf.path)
 	if err != nil {
 		return err
 	}

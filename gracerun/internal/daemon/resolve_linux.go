@@ -31,7 +31,7 @@ func (c Config) Resolve() (*Plan, error) {
 	if c.CoreLimit == 0 {
 		p.CoreLimit = -1
 	}
-	id, err := c.identity()
+	id, err := Lookup("Daemon.", c.User, c.Group)
 	p.Identity = id
 	p.Env = c.environment(p)
 	noRoot := c.checkRoot()
@@ -64,9 +64,7 @@ func (c Config) program() string {
 // values the last counts.
 func (c Config) environment(p *Plan) []string {
 	list := append(os.Environ(), "PWD="+p.Dir)
-	if id := p.Identity; id != nil && c.User != "" { // as in systemd.exec(5)
-		list = append(list, "HOME="+id.home, "USER="+id.name, "LOGNAME="+id.name)
-	}
+	list = append(list, p.Identity.Environ()...) // as in systemd.exec(5)
 	var env []string
 	at := map[string]int{}
 	for _, entry := range append(list, c.Env...) {
