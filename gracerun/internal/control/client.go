@@ -13,6 +13,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -106,6 +107,27 @@ func (c *Client) Reopen(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/reopen-logs", nil)
 }
 
+// Pause keeps a task from new runs, and a command from running, until Resume.
+// If there is none of that name, the error is a [*NoTaskError].
+func (c *Client) Pause(ctx context.Context, name string) error {
+	return c.tell(ctx, "/pause", name)
+}
+
+// Resume ends a Pause. Its errors are those of Pause.
+func (c *Client) Resume(ctx context.Context, name string) error {
+	return c.tell(ctx, "/resume", name)
+}
+
+// Trigger has a task run now, and a command restarted. Its errors are those of
+// Pause.
+func (c *Client) Trigger(ctx context.Context, name string) error {
+	return c.tell(ctx, "/trigger", name)
+}
+
+func (c *Client) tell(ctx context.Context, path, name string) error {
+	return c.call(ctx, http.MethodPost, path+"?name="+url.QueryEscape(name), nil)
+}
+
 // call reads the answer into v, unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, v any) error {
 	res, err := c.do(ctx, method, path)
@@ -185,6 +207,9 @@ func statusError(res *http.Response) error {
 	var r refusal
 	json.Unmarshal(body, &r)
 	message := cmp.Or(r.Error, string(bytes.TrimSpace(body)), res.Status)
+	if res.StatusCode == http.StatusNotFound && r.Task != "" {
+		return &NoTaskError{Name: r.Task, Message: message}
+	}
 	return &StatusError{Code: res.StatusCode, Message: message}
 }
 

@@ -12,6 +12,9 @@
 //	POST /reload       the configuration is reread
 //	POST /stop         the service finishes what it has in hand and ends
 //	POST /reopen-logs  log files are opened anew
+//	POST /pause        with ?name=: the task begins no new run, the command is stopped
+//	POST /resume       with ?name=: what was paused goes on
+//	POST /trigger      with ?name=: the task runs now, the command is started again
 //
 // Answers that are errors have the body {"error": "why"}.
 package control

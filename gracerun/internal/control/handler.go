@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"strings"
@@ -33,6 +34,9 @@ func Handler(s Service) http.Handler {
 	routes["/reload"] = route{http.MethodPost, s.reload}
 	routes["/stop"] = route{http.MethodPost, s.stop}
 	routes["/reopen-logs"] = route{http.MethodPost, s.reopen}
+	routes["/pause"] = route{http.MethodPost, named(s.Pause)}
+	routes["/resume"] = route{http.MethodPost, named(s.Resume)}
+	routes["/trigger"] = route{http.MethodPost, named(s.Trigger)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := r.Context().Value(peerKey{}).(peer); !ok {
 			refuse(w, http.StatusForbidden, "only the user of the service and root may use the control socket")
@@ -143,7 +147,7 @@ func refuseBody(w http.ResponseWriter, err error) {
 	refuse(w, code, err.Error())
 }
 
-func refuse(w http.ResponseWriter, code int, why string) { answer(w, code, refusal{why}) }
+func refuse(w http.ResponseWriter, code int, why string) { answer(w, code, refusal{Error: why}) }
 
 // answer cannot fail in a way that somebody could be told of.
 func answer(w http.ResponseWriter, code int, v any) {
@@ -178,10 +182,39 @@ func (s Service) reload(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotImplemented, "this service has no reload: an upgrade rereads its configuration")
 		return
 	}
-	http.NewResponseController(w).SetWriteDeadline(time.Time{}) // it may take its time
-	err := s.Reload(r.Context())
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	report(w, err)
+	report(w, patiently(w, func() error { return s.Reload(r.Context()) }))
+}
+
+// patiently lets do take its time, and the answer have its own.
+func patiently(w http.ResponseWriter, do func() error) error {
+	rc := http.NewResponseController(w)
+	rc.SetWriteDeadline(time.Time{})
+	defer func() { rc.SetWriteDeadline(time.Now().Add(writeTimeout)) }()
+	return do()
+}
+
+// named serves what is done to one task or command.
+func named(do func(name string) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.URL.Query().Get("name")
+		switch {
+		case do == nil:
+			refuse(w, http.StatusNotImplemented, "this service cannot do that to its tasks")
+			return
+		case name == "":
+			refuse(w, http.StatusBadRequest, "which task? "+r.URL.Path+"?name=")
+			return
+		}
+		err := patiently(w, func() error { return do(name) })
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			answer(w, http.StatusNotFound, refusal{Error: err.Error(), Task: name})
+		case errors.Is(err, errors.ErrUnsupported):
+			refuse(w, http.StatusNotImplemented, err.Error())
+		default:
+			report(w, err)
+		}
+	}
 }
 
 func (s Service) stop(w http.ResponseWriter, r *http.Request) {

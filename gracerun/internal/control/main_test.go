@@ -48,6 +48,7 @@ type fake struct {
 	upgrade  func(ctx context.Context, progress func(control.Event)) error
 	reload   func(ctx context.Context) error
 	reopen   func() error
+	tell     func(verb, name string) error // nil: it has no tasks to pause
 	stopped  chan string
 }
 
@@ -63,7 +64,14 @@ func newFake() *fake {
 }
 
 func (f *fake) service() control.Service {
+	told := func(verb string) func(string) error {
+		if f.tell == nil {
+			return nil
+		}
+		return func(name string) error { return f.tell(verb, name) }
+	}
 	return control.Service{
+		Pause: told("pause"), Resume: told("resume"), Trigger: told("trigger"),
 		Status: func() control.Status {
 			f.mu.Lock()
 			defer f.mu.Unlock()

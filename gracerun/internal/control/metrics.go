@@ -18,6 +18,8 @@ func (s Service) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.process(status)
 	e.work(status)
 	e.upgrades(status)
+	e.tasks(status.Tasks, time.Now())
+	e.commands(status.Commands)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	io.WriteString(w, e.String())
 }
@@ -68,13 +70,9 @@ func (e *exposition) upgrades(s Status) {
 	if last == nil {
 		return
 	}
-	success := 0.0
-	if last.OK {
-		success = 1
-	}
 	e.gauge("last_upgrade_timestamp_seconds", "When the last upgrade ended, in unix time.", instant(last.At)...)
 	e.gauge("last_upgrade_duration_seconds", "How long the last upgrade took.", value(last.Took))
-	e.gauge("last_upgrade_success", "1 if the last upgrade succeeded, 0 if it failed.", value(success))
+	e.gauge("last_upgrade_success", "1 if the last upgrade succeeded, 0 if it failed.", value(truth(last.OK)))
 }
 
 // A sample is a value and the labels that tell it from others of its family.
@@ -90,7 +88,16 @@ func instant(t time.Time) []sample {
 	if t.IsZero() {
 		return nil
 	}
-	return []sample{value(float64(t.UnixMilli()) / 1000)}
+	return []sample{value(unixSeconds(t))}
+}
+
+func unixSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // perState is one sample for each state, so that none vanishes with its last

@@ -122,3 +122,62 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("uptime %v", up)
 	}
 }
+
+func TestTaskMetrics(t *testing.T) {
+	t.Parallel()
+	f, at := newFake(), time.Unix(1_800_000_000, 250e6)
+	for name := range scrape(t, f) {
+		if strings.Contains(name, "task") || strings.Contains(name, "command") {
+			t.Errorf("%s, of nothing", name)
+		}
+	}
+	f.status.Tasks = []control.Task{
+		{Name: `mail "x"`, Kind: "work", State: "running", Running: 3, Since: time.Now().Add(-90 * time.Second), Runs: 10, Failed: 2, Requeued: 1, LastRun: at, LastTook: 0.5},
+		{Name: "report", Kind: "cron", State: "paused", Paused: true, Due: at},
+		{Name: "odd", Runs: 1, Failed: 2},
+	}
+	f.status.Commands = []control.Command{
+		{Name: "web", State: "running", PID: 7, Restarts: 4, CPU: 1.25, Memory: 5 << 20},
+		{Name: "bad", State: "failed", Restarts: 9},
+		{Name: "off", State: "paused"},
+		{Name: "his", State: "older"},
+	}
+	got := scrape(t, f)
+	for name, want := range map[string]float64{
+		`gracerun_task_runs_total{task="mail \"x\"",result="ok"}`:       7,
+		`gracerun_task_runs_total{task="mail \"x\"",result="failed"}`:   2,
+		`gracerun_task_runs_total{task="mail \"x\"",result="requeued"}`: 1,
+		`gracerun_task_runs_total{task="odd",result="ok"}`:              0,
+		`gracerun_task_running{task="mail \"x\""}`:                      3,
+		`gracerun_task_running{task="report"}`:                          0,
+		`gracerun_task_paused{task="mail \"x\""}`:                       0,
+		`gracerun_task_paused{task="report"}`:                           1,
+		`gracerun_task_last_run_timestamp_seconds{task="mail \"x\""}`:   1_800_000_000.25,
+		`gracerun_task_last_run_duration_seconds{task="mail \"x\""}`:    0.5,
+		`gracerun_task_next_run_timestamp_seconds{task="report"}`:       1_800_000_000.25,
+		`gracerun_command_up{command="web"}`:                            1,
+		`gracerun_command_up{command="bad"}`:                            0,
+		`gracerun_command_up{command="off"}`:                            0,
+		`gracerun_command_paused{command="off"}`:                        1,
+		`gracerun_command_given_up{command="bad"}`:                      1,
+		`gracerun_command_given_up{command="web"}`:                      0,
+		`gracerun_command_restarts_total{command="web"}`:                4,
+		`gracerun_command_cpu_seconds_total{command="web"}`:             1.25,
+		`gracerun_command_resident_memory_bytes{command="web"}`:         5 << 20,
+	} {
+		if value, ok := got[name]; !ok || value != want {
+			t.Errorf("%s: %v, %t, want %v, in %q", name, value, ok, want, slices.Sorted(maps.Keys(got)))
+		}
+	}
+	if age := got[`gracerun_task_oldest_run_seconds{task="mail \"x\""}`]; age < 90 || age > 120 {
+		t.Errorf("the oldest run is %v s old", age)
+	}
+	for _, absent := range []string{
+		`gracerun_task_oldest_run_seconds{task="report"}`, `gracerun_task_last_run_duration_seconds{task="report"}`,
+		`gracerun_task_next_run_timestamp_seconds{task="odd"}`, `gracerun_command_up{command="his"}`,
+	} {
+		if _, ok := got[absent]; ok {
+			t.Errorf("%s, of nothing", absent)
+		}
+	}
+}

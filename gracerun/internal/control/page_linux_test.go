@@ -49,6 +49,19 @@ func busy() *fake {
 			{At: ago(48 * time.Second), OK: true, From: 6, To: 7, PID: 48213, Took: 0.66},
 		},
 		UpgradesOK: 6, UpgradesFailed: 1,
+		Tasks: []control.Task{
+			{Name: "resize", Kind: "work", State: "running", Running: 4, Since: ago(900 * time.Millisecond), Runs: 18231, Failed: 3, Requeued: 12, LastRun: ago(200 * time.Millisecond), LastTook: 0.082},
+			{Name: "mirror originals", Kind: "every", Schedule: "10m0s", State: "running", Running: 1, Since: ago(21 * time.Second), Runs: 4, Paused: true, LastRun: ago(10 * time.Minute), LastTook: 38.4},
+			{Name: "nightly report", Kind: "cron", Schedule: "CRON_TZ=Europe/Berlin 0 4 * * *", State: "retrying", Due: now.Add(3 * time.Hour), Runs: 2, Failed: 2, LastRun: ago(5 * time.Hour), LastTook: 0.4, LastError: "report: upload to s3://reports/2026/11/21.pdf: 503 Slow Down"},
+			{Name: "expire", Kind: "loop", State: "paused", Paused: true},
+			{Name: "watch inbox", Kind: "go", State: "older"},
+		},
+		Commands: []control.Command{
+			{Name: "imgproxy", State: "running", PID: 48220, Since: ago(2 * time.Hour), Restarts: 1, LastExit: "signal: killed", CPU: 312.4, Memory: 187 << 20, Output: []string{"listening on :8081", "GET /a/1.jpg 200 12ms", "GET /a/2.jpg 200 9ms", "GET /a/3.jpg 404 1ms"}},
+			{Name: "ffmpeg-pool", State: "waiting", Due: now.Add(2500 * time.Millisecond), Since: ago(300 * time.Millisecond), Restarts: 4, LastExit: "exit status 1", Output: []string{"cannot open /dev/dri/renderD128: Permission denied"}},
+			{Name: "legacy", State: "failed", Since: ago(4 * time.Minute), Restarts: 10, LastExit: "exit status 127", Error: "10 failures within 1m0s", Output: []string{"/opt/legacy/run: 3: java: not found"}},
+			{Name: "metrics agent", State: "paused", Since: ago(time.Minute)},
+		},
 		PIDFile: "/run/thumbnailer/thumbnailer.pid", ControlSocket: "/run/thumbnailer/thumbnailer.sock",
 	}
 	f.status.LastUpgrade = &f.status.Upgrades[3]
@@ -73,6 +86,8 @@ func TestPagePictures(t *testing.T) {
 			b.shows("#link", "live")
 			b.shows("#generations", "export report")
 			b.picture(size.name)
+			b.eval(`document.querySelector("#commands").scrollIntoView()`)
+			b.picture(size.name + "-tasks")
 			b.faultless()
 		})
 	}
@@ -95,6 +110,8 @@ func TestPageEscapes(t *testing.T) {
 			{Number: 3, PID: 4711, Version: wicked, State: "ready", Since: now},
 		}
 		s.Upgrades = []control.Upgrade{{At: now, From: 3, To: 4, Stage: wicked, Error: wicked}}
+		s.Tasks = []control.Task{{Name: wicked, Kind: wicked, Schedule: wicked, State: wicked, LastError: wicked}}
+		s.Commands = []control.Command{{Name: wicked, State: wicked, LastExit: wicked, Error: wicked, Output: []string{wicked}}}
 	})
 	page := browse(t, mount(t, f), 1400, 900, false)
 	page.shows("#link", "live")
@@ -105,7 +122,7 @@ func TestPageEscapes(t *testing.T) {
 			t.Errorf("%s has %q", selector, got)
 		}
 	}
-	for _, selector := range []string{"#sockets", "#work", "#history", "#generations"} {
+	for _, selector := range []string{"#sockets", "#work", "#history", "#generations", "#taskRows", "#commandRows"} {
 		if got := page.text(selector); !strings.Contains(got, wicked) {
 			t.Errorf("%s has %q", selector, got)
 		}
@@ -114,6 +131,47 @@ func TestPageEscapes(t *testing.T) {
 		t.Errorf("elements and what they did: %v", got)
 	}
 	page.faultless()
+}
+
+// TestPageTasks: tasks and commands come, change and go as the service says.
+func TestPageTasks(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	b := browse(t, mount(t, f), 400, 800, false)
+	b.shows("#link", "live")
+	hidden := `["#tasks", "#commands"].every(s => document.querySelector(s).offsetHeight === 0)`
+	b.until(hidden)
+	now := time.Now()
+	f.set(func(s *control.Status) {
+		s.Tasks = []control.Task{
+			{Name: "mail", Kind: "work", State: "running", Running: 3, Since: now.Add(-2 * time.Minute), Runs: 1042, Failed: 7, Requeued: 2},
+			{Name: "report", Kind: "cron", Schedule: "0 4 * * *", State: "waiting", Due: now.Add(time.Hour + 30*time.Second)},
+		}
+		s.Commands = []control.Command{{Name: "web", State: "running", PID: 812, Since: now.Add(-time.Minute), CPU: 75, Memory: 3 << 20, Output: []string{"one", "two", "three", "four"}}}
+	})
+	b.shows("#taskCount", "2 tasks")
+	for _, want := range []string{"mail", "running", "1042", "7 failed, 2 back", "2 min", "cron 0 4 * * *", "in 1 h"} {
+		b.shows("#taskRows", want)
+	}
+	b.shows("#commandCount", "1 of 1 command runs")
+	for _, want := range []string{"pid 812", "3.0 MiB", "1 min 15 s", "two\nthree\nfour"} {
+		b.shows("#commandRows", want)
+	}
+	f.set(func(s *control.Status) {
+		s.Tasks[0].Paused, s.Tasks[0].LastError, s.Tasks[0].LastRun = true, "no route to host", now
+		s.Tasks[1].State, s.Tasks[1].Paused = "paused", true
+		s.Commands[0] = control.Command{Name: "web", State: "failed", Since: now, Restarts: 10, LastExit: "exit status 3", Error: "10 failures within 1m0s"}
+	})
+	b.shows("#taskCount", "2 tasks, 2 paused")
+	b.shows("#taskRows", "then paused")
+	b.shows("#taskRows", "no route to host")
+	b.shows("#commandCount", "0 of 1 command runs")
+	b.shows("#commandRows .error", "10 failures within 1m0s")
+	b.until(`!document.querySelector("#commandRows").textContent.includes("four")`)
+	b.faultless()
+	f.set(func(s *control.Status) { s.Tasks, s.Commands = nil, nil })
+	b.until(hidden)
+	b.faultless()
 }
 
 // TestPageFollows a service through an upgrade: the new generation, what the old

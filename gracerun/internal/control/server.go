@@ -28,6 +28,10 @@ type Service struct {
 	Stop func(why string)
 	// Reopen opens the log files anew, in all generations.
 	Reopen func() error
+	// Pause, Resume and Trigger do that to a task or a command. The error wraps
+	// [fs.ErrNotExist] if there is none of that name, [errors.ErrUnsupported] if it
+	// is none that this can be done to. Nil: it can be done to none.
+	Pause, Resume, Trigger func(name string) error
 	// Draining returns a channel that is closed when this process lets go.
 	// Those who only watch are sent away then, and find its successor.
 	Draining func() <-chan struct{}

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +30,7 @@ func TestStatus(t *testing.T) {
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/json" || res.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%s, %v", res.Status, res.Header)
 	}
-	for _, want := range []string{`"sockets":[]`, `"in_flight":[]`, `"upgrades":[]`, `"last_upgrade":null`, `"uptime":60`, `"state":"ready"`} {
+	for _, want := range []string{`"sockets":[]`, `"in_flight":[]`, `"upgrades":[]`, `"tasks":[]`, `"commands":[]`, `"last_upgrade":null`, `"uptime":60`, `"state":"ready"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not in %s", want, body)
 		}
@@ -38,10 +40,14 @@ func TestStatus(t *testing.T) {
 	}
 	f.set(func(s *control.Status) {
 		s.Sockets = []control.Socket{{Network: "tcp", Address: ":0", Bound: "[::]:4242"}}
+		s.Commands = []control.Command{{Name: "web", State: "running", PID: 17}}
 		s.LastUpgrade = &control.Upgrade{At: s.StartedAt, From: 2, To: 3, Took: 0.5, Stage: "setup", Error: "no"}
 	})
 	got, err := s.Status(t.Context())
 	check(t, err)
+	if got.Commands[0].Output == nil || f.status.Commands[0].Output != nil {
+		t.Errorf("the output is %v, and was %v", got.Commands[0].Output, f.status.Commands[0].Output)
+	}
 	want := f.status
 	want.Uptime = got.Uptime
 	a, _ := json.Marshal(got)
@@ -88,6 +94,8 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/stop", big, 413, "", "too large"},
 		{"GET", "/status", big, 413, "", "too large"},
 		{"POST", "/reload", "", 501, "", "no reload"},
+		{"GET", "/pause?name=x", "", 405, "POST", "takes POST"},
+		{"POST", "/pause?name=x", "", 501, "", "cannot do that to its tasks"},
 	} {
 		var body io.Reader
 		if c.body != "" {
@@ -235,6 +243,58 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestTasks: pause, resume and trigger reach the service with the name as it is,
+// and the client can tell why not.
+func TestTasks(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	var told []string
+	var answer error
+	f.tell = func(verb, name string) error { told = append(told, verb+" "+name); return answer }
+	s := open(t, f)
+	const odd = "a b&name=c/%41+\"é\n"
+	check(t, s.Pause(t.Context(), odd))
+	check(t, s.Resume(t.Context(), odd))
+	check(t, s.Trigger(t.Context(), odd))
+	if want := []string{"pause " + odd, "resume " + odd, "trigger " + odd}; !slices.Equal(told, want) {
+		t.Errorf("it was told %q", told)
+	}
+	for _, query := range []string{"", "?name=", "?nam=x"} {
+		if res, body := s.ask("POST", "/trigger"+query, nil); res.StatusCode != 400 || !strings.Contains(reason(t, res, body), "which task?") {
+			t.Errorf("%q: %s %s", query, res.Status, body)
+		}
+	}
+	answer = fmt.Errorf("no task %q: there is mail (%w)", "mial", fs.ErrNotExist)
+	var none *control.NoTaskError
+	if err := s.Pause(t.Context(), "mial"); !errors.As(err, &none) || none.Name != "mial" || err.Error() != answer.Error() || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no task: %#v", err)
+	}
+	answer = fmt.Errorf("a Go task cannot be paused (%w)", errors.ErrUnsupported)
+	if err := s.Pause(t.Context(), "feed"); !errors.Is(err, errors.ErrUnsupported) || err.Error() != answer.Error() {
+		t.Errorf("unsupported: %#v", err)
+	}
+	answer = errors.New("no space left on device")
+	var refused *control.StatusError
+	if err := s.Resume(t.Context(), "mail"); !errors.As(err, &refused) || refused.Code != 500 || err.Error() != answer.Error() {
+		t.Errorf("failed: %#v", err)
+	}
+}
+
+// TestTasksOlder: a build that knows nothing of tasks is not one that lacks one.
+func TestTasksOlder(t *testing.T) {
+	t.Parallel()
+	s := open(t, newFake(), func(srv *http.Server) {
+		today := srv.Handler
+		srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.URL.Path = "/nothing" + r.URL.Path
+			today.ServeHTTP(w, r)
+		})
+	})
+	if err := s.Pause(t.Context(), "mail"); errors.Is(err, fs.ErrNotExist) || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("the error is %#v", err)
+	}
+}
+
 // TestNotIdentified: the whole handler is for a server that knows its clients.
 func TestNotIdentified(t *testing.T) {
 	t.Parallel()
@@ -271,7 +331,7 @@ func TestReadOnly(t *testing.T) {
 			t.Errorf("POST %s: %d", path, w.Code)
 		}
 	}
-	for _, path := range []string{"/upgrade", "/stop", "/reload", "/reopen-logs"} {
+	for _, path := range []string{"/upgrade", "/stop", "/reload", "/reopen-logs", "/pause", "/resume", "/trigger"} {
 		if w := ask("POST", "/a/b"+path); w.Code != 404 {
 			t.Errorf("POST %s: %d", path, w.Code)
 		}

@@ -23,6 +23,9 @@ type Status struct {
 	InFlight    []Work       `json:"in_flight"`   // what this process has not finished
 	Generations []Generation `json:"generations"` // those alive, oldest first, this one included
 
+	Tasks    []Task    `json:"tasks"`    // in the order of registration
+	Commands []Command `json:"commands"` // in the order of registration
+
 	LastUpgrade *Upgrade  `json:"last_upgrade"` // null: there was none
 	Upgrades    []Upgrade `json:"upgrades"`     // the last ones, oldest first
 
@@ -45,6 +48,50 @@ type Work struct {
 	Name  string    `json:"name"`
 	Count int       `json:"count"`
 	Since time.Time `json:"since,omitzero"` // when the oldest began; absent where that is not known
+}
+
+// Task is one that is registered, as this process sees it.
+type Task struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`               // go, loop, every, cron or work
+	Schedule string `json:"schedule,omitempty"` // of every and cron: "10s", "0 4 * * *"
+
+	// State is running (a run is going on), waiting (for its time, or for an
+	// item), retrying (it waits after an error), paused, older (an older
+	// generation still has it), or done.
+	State   string    `json:"state"`
+	Running int       `json:"running"`           // how many runs are going on
+	Since   time.Time `json:"since,omitzero"`    // when the oldest of them began
+	Due     time.Time `json:"due,omitzero"`      // of the next run, where that is known
+	Paused  bool      `json:"paused"`            // also while a last run goes on
+	Timeout float64   `json:"timeout,omitempty"` // seconds, of each run; absent: it has no limit
+
+	Runs      int       `json:"runs"`                 // that ended, in this process
+	Failed    int       `json:"failed"`               // of these, with an error or a panic
+	Requeued  int       `json:"requeued"`             // of these, handed back
+	LastRun   time.Time `json:"last_run,omitzero"`    // when the last one ended
+	LastTook  float64   `json:"last_took,omitempty"`  // seconds
+	LastError string    `json:"last_error,omitempty"` // of the last one; absent: it had none
+}
+
+// Command is a program that the service watches over.
+type Command struct {
+	Name string `json:"name"`
+
+	// State is starting, running, stopping, waiting (for its turn, or for the
+	// next start after a failure), paused, done (it ended, and is not to be
+	// started again), failed (it was given up) or older (an older generation
+	// still has it).
+	State    string    `json:"state"`
+	PID      int       `json:"pid,omitempty"`
+	Since    time.Time `json:"since,omitzero"`      // when it got into its state; of a running one, when it was started
+	Due      time.Time `json:"due,omitzero"`        // of the next start, where it waits for one
+	Restarts int       `json:"restarts"`            // after it had ended by itself, or had failed
+	LastExit string    `json:"last_exit,omitempty"` // "exit status 1", "signal: killed", "unknown"; absent: it never ended
+	Error    string    `json:"error,omitempty"`     // why it was not started, or was given up
+	CPU      float64   `json:"cpu"`                 // seconds of processor time, of its group
+	Memory   int64     `json:"memory"`              // resident bytes, of its group
+	Output   []string  `json:"output"`              // its last lines, oldest first
 }
 
 // Generation is one process of the service.
@@ -114,8 +161,8 @@ func (f *Failure) Error() string {
 // Unwrap returns f.Err.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// StatusError is an answer that says no. A 403 wraps [fs.ErrPermission], a 501
-// [errors.ErrUnsupported].
+// StatusError is an answer that says no. A 403 wraps [fs.ErrPermission]; a 501,
+// and the 404 of a build that is older than the request, [errors.ErrUnsupported].
 type StatusError struct {
 	Code    int    // of HTTP
 	Message string // the server's words
@@ -128,15 +175,28 @@ func (e *StatusError) Unwrap() error {
 	switch e.Code {
 	case http.StatusForbidden:
 		return fs.ErrPermission
-	case http.StatusNotImplemented:
+	case http.StatusNotImplemented, http.StatusNotFound:
 		return errors.ErrUnsupported
 	}
 	return nil
 }
 
+// NoTaskError says that there is no task or command of a name. It wraps
+// [fs.ErrNotExist].
+type NoTaskError struct {
+	Name    string
+	Message string // the server's words
+}
+
+func (e *NoTaskError) Error() string { return e.Message }
+
+// Unwrap returns [fs.ErrNotExist].
+func (e *NoTaskError) Unwrap() error { return fs.ErrNotExist }
+
 // refusal is the body of every answer that is an error.
 type refusal struct {
 	Error string `json:"error"`
+	Task  string `json:"task,omitempty"` // the name asked for, if there is none of that name
 }
 
 // Complete returns s with [] for every list that is nil.
@@ -144,6 +204,13 @@ func (s Status) Complete() Status {
 	s.Sockets = notNil(s.Sockets)
 	s.InFlight = notNil(s.InFlight)
 	s.Upgrades = notNil(s.Upgrades)
+	s.Tasks = notNil(s.Tasks)
+	commands := make([]Command, len(s.Commands))
+	for i, c := range s.Commands {
+		c.Output = notNil(c.Output)
+		commands[i] = c
+	}
+	s.Commands = commands
 	generations := make([]Generation, len(s.Generations))
 	for i, g := range s.Generations {
 		g.InFlight = notNil(g.InFlight)
