@@ -40,6 +40,18 @@ func (c *call) words(v verb) []string {
 	return append(words, v.args...)
 }
 
+// ofNames are the verbs whose arguments the service knows: it is asked while they are typed.
+// What comes before the verb goes before that question, too: it says which service.
+func ofNames() []string {
+	var names []string
+	for _, v := range builtin() {
+		if v.names {
+			names = append(names, v.name)
+		}
+	}
+	return names
+}
+
 // identifier makes a shell function's name of a program's.
 func identifier(program string) string {
 	return "_" + strings.Map(func(r rune) rune {
@@ -72,15 +84,23 @@ func (c *call) bash(program string) string {
 	f := identifier(program)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# to use it: source <(%s completion bash)\n%s() {\n", program, f)
-	b.WriteString("  local words= i\n  for ((i = 1; i < COMP_CWORD; i++)); do\n    case ${COMP_WORDS[i]} in\n")
+	b.WriteString("  local words= i ask= name\n  for ((i = 1; i < COMP_CWORD; i++)); do\n    case ${COMP_WORDS[i]} in\n")
 	for _, v := range builtin() {
-		fmt.Fprintf(&b, "    %s) words=%s; break ;;\n", v.name, quote(list(c.words(v), quote)))
+		ask := ""
+		if v.names {
+			ask = " ask=1;"
+		}
+		fmt.Fprintf(&b, "    %s) words=%s;%s break ;;\n", v.name, quote(list(c.words(v), quote)), ask)
 	}
 	for _, v := range c.Verbs {
 		fmt.Fprintf(&b, "    %s) return ;;\n", quote(v.Name))
 	}
 	fmt.Fprintf(&b, "    esac\n  done\n  [[ $words ]] || words=%s\n", quote(list(c.names(), quote)))
-	b.WriteString("  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\")\n}\n")
+	b.WriteString("  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\")\n")
+	// Names are the service's: compgen would evaluate them.
+	b.WriteString("  [[ $ask ]] || return 0\n  while IFS= read -r name; do\n    printf -v name %q \"$name\"\n" +
+		"    [[ $name != \"${COMP_WORDS[COMP_CWORD]}\"* ]] || COMPREPLY+=(\"$name\")\n" +
+		"  done < <(\"${COMP_WORDS[@]:0:i}\" tasks --names 2>/dev/null)\n}\n")
 	fmt.Fprintf(&b, "complete -o default -F %s %s\n", f, quote(program))
 	return b.String()
 }
@@ -89,14 +109,18 @@ func (c *call) zsh(program string) string {
 	f := identifier(program)
 	var b strings.Builder
 	fmt.Fprintf(&b, "#compdef %s\n# to use it: source <(%s completion zsh)\n%s() {\n", program, program, f)
-	b.WriteString("  local word\n  for word in ${words[2,CURRENT-1]}; do\n    case $word in\n")
+	b.WriteString("  local word\n  local -i i=1\n  for word in \"${(@)words[2,CURRENT-1]}\"; do\n    case $word in\n")
 	for _, v := range builtin() {
-		fmt.Fprintf(&b, "    %s) compadd -- %s; return ;;\n", v.name, list(c.words(v), quote))
+		names := ""
+		if v.names {
+			names = " ${(f)\"$(\"${(@Q)words[1,i]}\" tasks --names 2>/dev/null)\"}"
+		}
+		fmt.Fprintf(&b, "    %s) compadd -- %s%s; return ;;\n", v.name, list(c.words(v), quote), names)
 	}
 	for _, v := range c.Verbs {
 		fmt.Fprintf(&b, "    %s) _files; return ;;\n", quote(v.Name))
 	}
-	b.WriteString("    esac\n  done\n  local -a verbs=(\n")
+	b.WriteString("    esac\n    i+=1\n  done\n  local -a verbs=(\n")
 	c.eachVerb(func(name, help string) {
 		fmt.Fprintf(&b, "    %s\n", quote(strings.ReplaceAll(name, ":", `\:`)+":"+help))
 	})
@@ -116,6 +140,11 @@ func (c *call) fish(program string) string {
 	add := func(condition, word, help string) {
 		fmt.Fprintf(&b, "complete -c %s -f -n %s -a %s -d %s\n", fishQuote(program), fishQuote(condition), fishQuote(fishQuote(word)), fishQuote(help))
 	}
+	f := "_" + identifier(program) + "_names"
+	ofNames := strings.Join(ofNames(), " ")
+	fmt.Fprintf(&b, "function %s\n  set -l words\n  for word in (commandline -opc)\n    contains -- $word %s; and break\n"+
+		"    set -a words $word\n  end\n  $words tasks --names 2>/dev/null\nend\n", f, ofNames)
+	fmt.Fprintf(&b, "complete -c %s -f -n %s -a '(%s)'\n", fishQuote(program), fishQuote("__fish_seen_subcommand_from "+ofNames), f)
 	none := "not __fish_seen_subcommand_from " + list(c.names(), fishQuote)
 	c.eachVerb(func(name, help string) { add(none, name, help) })
 	for _, v := range builtin() {

@@ -105,6 +105,10 @@ func TestUsage(t *testing.T) {
 		{"completion", "for which shell?"},
 		{"help stpo", "did you mean stop?"},
 		{"version 1 2", "takes no arguments"},
+		{"tasks mail", "tasks takes no arguments"},
+		{"pause", "pause: the name of a task or command is missing; to see them: hello tasks; see: hello help pause"},
+		{"resume --json=false", "is missing"},
+		{"trigger --all", "unknown flag --all"},
 	} {
 		r := do(t, dir, strings.Fields(c.args)...).want(2, c.want, "see: hello help")
 		if r.out != "" || strings.Count(r.err, "\n") != 1 {
@@ -134,7 +138,7 @@ func TestJSONAlways(t *testing.T) {
 	t.Parallel()
 	dir := temp(t)
 	for _, args := range []string{"stop --json", "stop -json", "--json stop", "stop --json=true", "stop --json --nope", "stop now --json", "strat --json", "status --json", "version --json",
-		"help --json", "help stop --json", "completion bash --json", "reload --json", "try-restart --json"} {
+		"help --json", "help stop --json", "completion bash --json", "reload --json", "try-restart --json", "tasks --json", "pause --json mail", "trigger --json"} {
 		v := do(t, dir, strings.Fields(args)...).object()
 		if v["state"] != "stopped" || v["pid"] != 0.0 || v["name"] != "hello" || v["pid_file"] != serviceAt(dir).PIDFile {
 			t.Errorf("%s: %v", args, v)
@@ -142,7 +146,7 @@ func TestJSONAlways(t *testing.T) {
 		if (v["error"] == "") != (v["ok"] == true) && v["verb"] != "status" {
 			t.Errorf("%s: ok is %v, the error %q", args, v["ok"], v["error"])
 		}
-		for _, list := range []string{"sockets", "in_flight", "generations", "upgrades", "warnings"} {
+		for _, list := range []string{"sockets", "in_flight", "generations", "upgrades", "tasks", "commands", "warnings"} {
 			if _, ok := v[list].([]any); !ok {
 				t.Errorf("%s: %s is %v, not a list", args, list, v[list])
 			}
@@ -170,7 +174,7 @@ func TestUsersVerbs(t *testing.T) {
 	doWith(t, s, "help").want(0, "  migrate       change the tables\n")
 	doWith(t, s, "help", "migrate").want(0, "change the tables")
 	doWith(t, s, "migrat").want(2, "did you mean migrate?")
-	for name, want := range map[string]bool{"stop": true, "try-restart": true, "": true, "-x": true, "migrate": false} {
+	for name, want := range map[string]bool{"stop": true, "try-restart": true, "tasks": true, "": true, "-x": true, "migrate": false} {
 		if verbs.Reserved(name) != want {
 			t.Errorf("Reserved(%q) = %v", name, !want)
 		}
@@ -231,6 +235,66 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// namesOf is a service that has tasks for a shell, whatever it is called there: with names
+// that are one word each, and not to be evaluated.
+const namesOf = `
+hello() {
+	case "$*" in
+	"tasks --names" | "-addr :80 tasks --names") printf '%s\n' mail "ma 'l'" '$(echo no)' ;;
+	*) echo "asked: $*" >&2; false ;;
+	esac
+}
+`
+
+// TestZshCompletes names; what a verb takes besides is in the script as it is.
+func TestZshCompletes(t *testing.T) {
+	t.Parallel()
+	zsh, err := exec.LookPath("zsh")
+	if err != nil {
+		t.Skip(err)
+	}
+	script := "compdef() { f=$1 }\n" + do(t, temp(t), "completion", "zsh").want(0).out + namesOf
+	script += `compadd() { shift; print -r -- "${(j:|:)@}" }; _describe() { print -r verbs }; CURRENT=$#words; $f`
+	for words, want := range map[string]string{
+		"hello pa":                   "verbs",
+		"hello pause":                "verbs",
+		"hello pause ma":             "--timeout|--json|mail|ma 'l'|$(echo no)",
+		"hello '' -addr pause ma":    "--timeout|--json",
+		"hello -addr :80 trigger ma": "--timeout|--json|mail|ma 'l'|$(echo no)",
+	} {
+		out, err := exec.Command(zsh, "-f", "-c", "words=("+words+")\n"+script).CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s: %v, %q, want %q", words, err, out, want)
+		}
+	}
+}
+
+func TestFishCompletes(t *testing.T) {
+	t.Parallel()
+	fish, err := exec.LookPath("fish")
+	if err != nil {
+		t.Skip(err)
+	}
+	dir := temp(t)
+	write(t, dir+"/verbs.test", "#!/bin/bash\n"+namesOf+"hello \"$@\"")
+	check(t, os.Chmod(dir+"/verbs.test", 0o755))
+	script := "set PATH " + dir + " $PATH\n" + do(t, dir, "completion", "fish").want(0).out
+	for line, want := range map[string]string{
+		"verbs.test pau":                "pause",
+		"verbs.test pause ma":           "ma 'l'|mail",
+		"verbs.test -addr :80 resume m": "ma 'l'|mail",
+		"verbs.test trigger mail \\$":   "$(echo no)",
+		"verbs.test -addr :81 resume m": "--timeout", // m is in it
+	} {
+		cmd := exec.Command(fish, "--no-config", "-c", script+`complete -C "$line" | string split -f 1 \t | string join "|"`)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "line="+line)
+		out, err := cmd.CombinedOutput()
+		if strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s: %v, %q, want %q", line, err, out, want)
+		}
+	}
+}
+
 // TestBashCompletes words.
 func TestBashCompletes(t *testing.T) {
 	t.Parallel()
@@ -240,7 +304,7 @@ func TestBashCompletes(t *testing.T) {
 	}
 	s := serviceAt(temp(t))
 	s.Verbs = []verbs.Verb{{Name: "it's"}}
-	script := doWith(t, s, "completion", "bash").want(0).out
+	script := doWith(t, s, "completion", "bash").want(0).out + namesOf
 	for _, c := range []struct{ line, want string }{
 		{"hello st", "start stop status"},
 		{"hello -addr :80 stat", "status"},
@@ -248,6 +312,13 @@ func TestBashCompletes(t *testing.T) {
 		{"hello it", "it's"},
 		{"hello completion z", "zsh"},
 		{"hello restart --wa", "--wait=false"},
+		{"hello paus", "pause"},
+		{"hello pause", "pause"},
+		{"hello -addr :80 pause ma", `mail ma\ \'l\'`},
+		{"hello trigger ma\\\\ ", `ma\ \'l\'`},
+		{"hello resume \\\\$", `\$\(echo\ no\)`},
+		{"hello -addr :81 pause ma", ""},
+		{"hello pause mail", "mail"},
 	} {
 		words := strings.Fields(c.line)
 		test := script + "\nCOMP_WORDS=(" + c.line + "); COMP_CWORD=" + fmt.Sprint(len(words)-1) + "; $(complete -p verbs.test | sed 's/.*-F \\([^ ]*\\).*/\\1/'); echo \"${COMPREPLY[*]}\""

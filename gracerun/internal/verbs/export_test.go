@@ -33,6 +33,9 @@ func Describe(s *Service, st control.Status, now time.Time) string {
 	return s.describe(&known{status: &st, held: true, pid: st.PID}, now)
 }
 
+// Tables is what tasks prints of a service that said st.
+func Tables(st control.Status, now time.Time) string { return tally(st) + "\n" + tables(st, now) }
+
 // A Progress is what a verb says while it waits.
 type Progress = progress
 

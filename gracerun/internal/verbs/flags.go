@@ -13,9 +13,10 @@ import (
 
 // options are the flags of all verbs.
 type options struct {
-	json, wait, hard bool
-	timeout          timeout
-	schedule         schedule
+	json, names bool
+	wait, hard  bool
+	timeout     timeout
+	schedule    schedule
 }
 
 // flagSet has the flags of v, to be parsed into o.
@@ -25,6 +26,8 @@ func (o *options) flagSet(v verb) *flag.FlagSet {
 		switch name {
 		case "json":
 			fs.BoolVar(&o.json, name, false, "print one JSON object")
+		case "names":
+			fs.BoolVar(&o.names, name, false, "print only their names, one a line")
 		case "wait":
 			fs.BoolVar(&o.wait, name, true, "wait for the result")
 		case "hard":
@@ -90,7 +93,9 @@ func flagNames(fs *flag.FlagSet) []string {
 
 func (c *call) checkArgs(v verb, args []string) error {
 	switch {
-	case len(args) == 0:
+	case v.names && len(args) == 0:
+		return c.usage("%s: the name of a task or command is missing; to see them: %s tasks", v.name, c.Name)
+	case v.names || len(args) == 0:
 	case v.args == nil:
 		return c.usage("%s takes no arguments, not %q; the service's own flags go before it", v.name, args)
 	case len(args) > 1:

@@ -65,6 +65,8 @@ func (c *call) verbHelp(v verb) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s%s %s [flags of %s]", c.Name, before(ownFlags()), v.name, v.name)
 	switch {
+	case v.names:
+		b.WriteString(" NAME ...")
 	case len(v.args) > 0:
 		b.WriteString(" " + strings.Join(v.args, "|"))
 	case v.args != nil:

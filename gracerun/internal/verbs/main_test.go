@@ -7,11 +7,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -88,7 +91,9 @@ type server struct {
 //	hangup      HUP lets it start a successor and end
 //	ignorehup   HUP is ignored
 //	reloads     it can reload, and says so
-//	fails       so do its upgrades and reloads
+//	tasks       it has tasks and a command, and says what is done to them
+//	older       it is of a build that knows of no tasks
+//	fails       so do its upgrades and reloads, and what is done to one of its tasks
 //	stops       it begins to drain in an upgrade
 //	breaks      it ends in the middle of an upgrade; with hangup, a successor has taken over
 //	unlocked    its lock file is deleted
@@ -219,7 +224,44 @@ func (f *fake) listen() {
 	if f.words["reloads"] {
 		s.Reload = f.reload
 	}
-	go control.NewServer(s, slog.New(slog.DiscardHandler)).Serve(ln)
+	if f.words["tasks"] {
+		s.Pause, s.Resume, s.Trigger = f.told("pause"), f.told("resume"), f.told("trigger")
+	}
+	srv := control.NewServer(s, slog.New(slog.DiscardHandler))
+	if f.words["older"] {
+		srv.Handler = http.HandlerFunc(f.older)
+	}
+	go srv.Serve(ln)
+}
+
+// older answers as a build did that had no tasks to show.
+func (f *fake) older(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/status" {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	text, err := json.Marshal(f.status())
+	must(err)
+	var object map[string]any
+	must(json.Unmarshal(text, &object))
+	delete(object, "tasks")
+	delete(object, "commands")
+	must(json.NewEncoder(w).Encode(object))
+}
+
+func (f *fake) told(verb string) func(string) error {
+	return func(name string) error {
+		f.say(verb + " " + name)
+		switch {
+		case name == "feed":
+			return fmt.Errorf("a task of Go cannot be told to %s (%w)", verb, errors.ErrUnsupported)
+		case name == "report" && f.words["fails"]:
+			return errors.New("the disk is full")
+		case name == "late":
+			return fmt.Errorf("there is no task %q (%w)", name, fs.ErrNotExist)
+		}
+		return nil
+	}
 }
 
 func (f *fake) status() control.Status {
@@ -233,13 +275,23 @@ func (f *fake) status() control.Status {
 	if f.drains.Load() {
 		state, deadline = "draining", time.Now().Add(time.Minute)
 	}
-	return control.Status{
+	st := control.Status{
 		Deadline: deadline,
 		Name:     "hello", Version: "v1", PID: os.Getpid(), Generation: 1, State: state, StartedAt: f.began,
 		Sockets:     []control.Socket{{Network: "tcp", Address: ":80", Bound: "127.0.0.1:80"}},
 		InFlight:    []control.Work{{Name: "http", Count: 2}},
 		Generations: []control.Generation{{Number: 1, PID: os.Getpid(), State: state}},
 	}
+	if f.words["tasks"] {
+		st.Tasks = []control.Task{
+			{Name: "mail", Kind: "work", State: "running", Running: 2, Since: f.began},
+			{Name: "report", Kind: "cron", Schedule: "0 4 * * *", State: "paused", Paused: true},
+			{Name: "feed", Kind: "go", State: "running", Running: 1},
+			{Name: "late", Kind: "loop", State: "waiting"},
+		}
+		st.Commands = []control.Command{{Name: "web", State: "running", PID: 4711, Output: []string{"listening"}}}
+	}
+	return st
 }
 
 func (f *fake) upgrade(ctx context.Context, progress func(control.Event)) error {

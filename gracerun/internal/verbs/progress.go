@@ -109,11 +109,18 @@ func plain(text string) string {
 	}, text)
 }
 
-func cut(text string) string {
-	if utf8.RuneCountInString(text) <= maxWidth {
+// inLine is plain for what is a part of a line.
+func inLine(text string) string {
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(plain(text))
+}
+
+func cut(text string) string { return cutTo(text, maxWidth) }
+
+func cutTo(text string, width int) string {
+	if utf8.RuneCountInString(text) <= width {
 		return text
 	}
-	return string([]rune(text)[:maxWidth-3]) + "..."
+	return string([]rune(text)[:width-3]) + "..."
 }
 
 // inHand names work for people: "http 3, jobs 1".

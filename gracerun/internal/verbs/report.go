@@ -27,7 +27,7 @@ func (c *call) report(ctx context.Context, code int, err error) {
 	}
 	r := report{
 		Status: c.reportStatus(c.known), Verb: c.verb, OK: code == 0, Exit: code,
-		Message: strings.TrimSuffix(c.message.String(), "\n"), Warnings: append([]string{}, c.warnings(c.known)...),
+		Message: strings.TrimSuffix(c.message.String(), "\n"), Warnings: append(append([]string{}, c.warnings(c.known)...), c.idle(c.known)...),
 	}
 	if err != nil {
 		r.Error = err.Error()

@@ -22,6 +22,9 @@ const (
 	statusStarting  = 152
 )
 
+// maxOutput is how much is shown of a line that a command has printed.
+const maxOutput = 200
+
 func status(c *call, ctx context.Context, _ []string) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
@@ -74,7 +77,7 @@ func (s *Service) describe(k *known, now time.Time) string {
 	if k.status != nil {
 		details(*k.status, now, row)
 	}
-	for _, w := range s.warnings(k) {
+	for _, w := range append(s.warnings(k), s.idle(k)...) {
 		row("warning", w)
 	}
 	return b.String()
@@ -146,6 +149,12 @@ func details(st control.Status, now time.Time, row func(name, text string)) {
 	if u := st.LastUpgrade; u != nil {
 		row("last upgrade", upgradeLine(*u, now))
 	}
+	for _, c := range st.Commands {
+		row("command", commandLine(c, now))
+		for _, line := range c.Output[max(0, len(c.Output)-3):] {
+			row("", "  "+cutTo(inLine(line), maxOutput))
+		}
+	}
 }
 
 func workLine(w control.Work, now time.Time) string {
@@ -162,9 +171,47 @@ func upgradeLine(u control.Upgrade, now time.Time) string {
 	if u.OK {
 		return fmt.Sprintf("%s, generation %d to %d in %s", ago, u.From, u.To, seconds(u.Took))
 	}
-	why, _, more := strings.Cut(strings.TrimSpace(u.Error), "\n")
+	return fmt.Sprintf("%s, failed at %s: %s", ago, u.Stage, firstLine(u.Error))
+}
+
+func firstLine(text string) string {
+	line, _, more := strings.Cut(strings.TrimSpace(text), "\n")
 	if more {
-		why += " ..."
+		line += " ..."
 	}
-	return fmt.Sprintf("%s, failed at %s: %s", ago, u.Stage, why)
+	return line
+}
+
+func commandLine(c control.Command, now time.Time) string {
+	text := c.Name + ": " + c.State
+	if c.PID != 0 {
+		text += fmt.Sprintf(" (pid %d)", c.PID)
+	}
+	if !c.Since.IsZero() {
+		text += " for " + short(max(0, now.Sub(c.Since)))
+	}
+	if !c.Due.IsZero() {
+		text += ", starts " + due(c.Due, now)
+	}
+	switch {
+	case c.Restarts == 1:
+		text += ", restarted once"
+	case c.Restarts > 1:
+		text += fmt.Sprintf(", restarted %d times", c.Restarts)
+	}
+	if c.LastExit != "" {
+		text += ", last exit: " + c.LastExit
+	}
+	if c.Error != "" {
+		text += ", error: " + firstLine(c.Error)
+	}
+	return inLine(text)
+}
+
+// due is a time to come, for people.
+func due(at, now time.Time) string {
+	if !at.After(now) {
+		return "now"
+	}
+	return "in " + short(at.Sub(now))
 }

@@ -46,17 +46,47 @@ func TestDescribe(t *testing.T) {
 			LastUpgrade: &control.Upgrade{At: ago(90 * time.Second), From: 3, To: 4, PID: 43, Took: 0.2, Stage: "setup", Error: "no database\nasked twice\n"},
 		},
 	}
+	services["supervising"] = supervising(now)
 	for name, st := range services {
-		got := verbs.Describe(&verbs.Service{Name: "hello"}, st, now)
-		golden := filepath.Join("testdata", name+".txt")
-		if *update {
-			write(t, golden, got)
-		}
-		want, err := os.ReadFile(golden)
-		check(t, err)
-		if got != string(want) {
-			t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
-		}
+		compare(t, name, verbs.Describe(&verbs.Service{Name: "hello"}, st, now))
+	}
+	compare(t, "tasks", verbs.Tables(supervising(now), now))
+}
+
+// compare checks what is said against a golden file.
+func compare(t *testing.T, name, got string) {
+	t.Helper()
+	golden := filepath.Join("testdata", name+".txt")
+	if *update {
+		write(t, golden, got)
+	}
+	want, err := os.ReadFile(golden)
+	check(t, err)
+	if got != string(want) {
+		t.Errorf("%s:\n%s\nwant:\n%s", name, got, want)
+	}
+}
+
+// supervising is a service with tasks and commands in all states that are worth a word.
+func supervising(now time.Time) control.Status {
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	return control.Status{
+		Name: "hello", PID: 42, Generation: 2, State: "ready", StartedAt: ago(3 * time.Hour),
+		InFlight: []control.Work{{Name: "mail", Count: 3, Since: ago(90 * time.Second)}},
+		Tasks: []control.Task{
+			{Name: "mail", Kind: "work", State: "running", Running: 3, Since: ago(90 * time.Second), Timeout: 120, Runs: 1042, Failed: 7, Requeued: 2, LastRun: ago(2 * time.Second), LastTook: 1.25},
+			{Name: "clean\tup\n", Kind: "every", Schedule: "10s", State: "waiting", Due: now.Add(4 * time.Second), Runs: 1, LastRun: ago(6 * time.Second), LastTook: 0.0034},
+			{Name: "report", Kind: "cron", Schedule: "CRON_TZ=Europe/Berlin 0 4 * * *", State: "retrying", Due: ago(time.Millisecond), Runs: 2, Failed: 2, LastRun: ago(26 * time.Hour), LastTook: 61, LastError: "no paper\nand no ink\n"},
+			{Name: "mirror", Kind: "loop", State: "running", Paused: true, Running: 1},
+			{Name: "müll", Kind: "loop", State: "paused", Paused: true},
+			{Name: "feed", Kind: "go", State: "older"},
+		},
+		Commands: []control.Command{
+			{Name: "web", State: "running", PID: 4711, Since: ago(2 * time.Hour), Restarts: 1, LastExit: "signal: killed", CPU: 83.2, Memory: 187<<20 + 3, Output: []string{"one", "\x1b[2Jtwo\r", "three", strings.Repeat("four ", 50)}},
+			{Name: "slow one", State: "waiting", Since: ago(time.Second), Due: now.Add(2500 * time.Millisecond), Restarts: 4, LastExit: "exit status 1"},
+			{Name: "gone", State: "failed", Since: ago(4 * time.Minute), Restarts: 10, Error: "fork/exec /opt/gone: no such file or directory\nit is not installed"},
+			{Name: "off", State: "paused"},
+		},
 	}
 }
 

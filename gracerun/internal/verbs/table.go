@@ -3,12 +3,15 @@ package verbs
 import (
 	"context"
 	"slices"
+
+	"github.com/gracerun/grace/gracerun/internal/control"
 )
 
 // A verb is one of the built-in ones.
 type verb struct {
 	name, help string
 	args       []string // what its argument may be; nil = it takes none, empty = anything
+	names      bool     // its arguments are tasks and commands instead, at least one
 	flags      []string
 	run        func(c *call, ctx context.Context, args []string) error
 }
@@ -16,19 +19,24 @@ type verb struct {
 // builtin are the verbs in the order of help.
 func builtin() []verb {
 	replace := []string{"wait", "timeout", "json"}
+	steer := []string{"timeout", "json"}
 	return []verb{
-		{"run", "run in the foreground (the default); HUP reloads, TERM and INT stop", nil, []string{"json"}, run},
-		{"start", "run in the background; done when the service is ready", nil, []string{"timeout", "json"}, start},
-		{"stop", "finish what is in hand and end; done when the service has", nil, []string{"timeout", "schedule", "json"}, stop},
-		{"restart", "upgrade if it runs, else start", nil, []string{"hard", "wait", "timeout", "json"}, restart},
-		{"try-restart", "upgrade if it runs, else do nothing", nil, replace, tryRestart},
-		{"reload", "use what has changed: the program and its configuration", nil, replace, reload},
-		{"force-reload", "the same as reload", nil, replace, reload},
-		{"upgrade", "replace the process by the program as it is now, without a gap", nil, replace, upgrade},
-		{"status", "show what the service does", nil, []string{"json"}, status},
-		{"version", "print the version of the program", nil, []string{"json"}, version},
-		{"completion", "print a script that completes verbs and flags", []string{"bash", "zsh", "fish"}, []string{"json"}, completion},
-		{"help", "print this, or what is to know of a verb", []string{}, []string{"json"}, help},
+		{name: "run", help: "run in the foreground (the default); HUP reloads, TERM and INT stop", flags: []string{"json"}, run: run},
+		{name: "start", help: "run in the background; done when the service is ready", flags: []string{"timeout", "json"}, run: start},
+		{name: "stop", help: "finish what is in hand and end; done when the service has", flags: []string{"timeout", "schedule", "json"}, run: stop},
+		{name: "restart", help: "upgrade if it runs, else start", flags: []string{"hard", "wait", "timeout", "json"}, run: restart},
+		{name: "try-restart", help: "upgrade if it runs, else do nothing", flags: replace, run: tryRestart},
+		{name: "reload", help: "use what has changed: the program and its configuration", flags: replace, run: reload},
+		{name: "force-reload", help: "the same as reload", flags: replace, run: reload},
+		{name: "upgrade", help: "replace the process by the program as it is now, without a gap", flags: replace, run: upgrade},
+		{name: "status", help: "show what the service does", flags: []string{"json"}, run: status},
+		{name: "tasks", help: "show its tasks and commands", flags: []string{"names", "json"}, run: tasks},
+		{name: "pause", help: "begin no new runs of tasks, and stop commands, until resume", names: true, flags: steer, run: steering("paused", (*control.Client).Pause)},
+		{name: "resume", help: "let go on what was paused, and start what was given up", names: true, flags: steer, run: steering("resumed", (*control.Client).Resume)},
+		{name: "trigger", help: "run tasks now, and start commands again", names: true, flags: steer, run: steering("triggered", (*control.Client).Trigger)},
+		{name: "version", help: "print the version of the program", flags: []string{"json"}, run: version},
+		{name: "completion", help: "print a script that completes verbs and flags", args: []string{"bash", "zsh", "fish"}, flags: []string{"json"}, run: completion},
+		{name: "help", help: "print this, or what is to know of a verb", args: []string{}, flags: []string{"json"}, run: help},
 	}
 }
 

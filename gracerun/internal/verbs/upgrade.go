@@ -54,20 +54,32 @@ func (c *call) change(ctx context.Context, do func(*call, context.Context, *know
 	defer stop()
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	k, err := c.await(ctx, func(k *known) bool { return !k.begins() })
-	if err != nil {
-		return err
-	}
-	if err := c.gone(k); err != nil {
-		return err
-	}
+	k, err := c.awaitStarted(ctx)
 	switch {
+	case err != nil:
+		return err
 	case k.status != nil:
 		return do(c, ctx, k)
 	case k.silent():
 		c.note("nobody listens on the control socket %s: using signals", c.Socket)
 		return c.hangup(ctx)
-	case k.hangs():
+	}
+	return c.mute(k)
+}
+
+// awaitStarted waits for the end of a start. The error says that the service does not run
+// then, or is about to end.
+func (c *call) awaitStarted(ctx context.Context) (*known, error) {
+	k, err := c.await(ctx, func(k *known) bool { return !k.begins() })
+	if err == nil {
+		err = c.gone(k)
+	}
+	return k, err
+}
+
+// mute says why a service that runs, and has a control socket, does not answer there.
+func (c *call) mute(k *known) error {
+	if k.hangs() {
 		return fmt.Errorf("%s does not answer on its control socket: it may be stopped (then: kill -CONT), or hang (then: %s restart --hard)", k.who(), c.Name)
 	}
 	return k.control

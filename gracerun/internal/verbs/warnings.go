@@ -45,6 +45,32 @@ func (s *Service) warnings(k *known) []string {
 	return list
 }
 
+// idle says what of a service that runs is not done, because somebody wants it so, or it
+// failed too often.
+func (s *Service) idle(k *known) []string {
+	if k.status == nil {
+		return nil
+	}
+	var list []string
+	add := func(name, why string) {
+		list = append(list, inLine(fmt.Sprintf("%s %s; to let it go on: %s resume %s", name, why, s.Name, quote(name))))
+	}
+	for _, t := range k.status.Tasks {
+		if t.Paused {
+			add(t.Name, "is paused")
+		}
+	}
+	for _, c := range k.status.Commands {
+		switch c.State {
+		case "paused":
+			add(c.Name, "is paused")
+		case "failed":
+			add(c.Name, "was given up")
+		}
+	}
+	return list
+}
+
 // noSocket says why nobody answers, and what mends it.
 func (s *Service) noSocket(err error) string {
 	info, serr := os.Lstat(s.Socket)
