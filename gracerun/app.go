@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/command"
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/verbs"
 	"github.com/gracerun/grace/listener"
@@ -39,8 +40,8 @@ type App struct {
 	// "" means $RUNTIME_DIRECTORY (systemd.exec(5)), /run/NAME for root,
 	// $XDG_RUNTIME_DIR/NAME, or else a private directory (mode 0700) below
 	// os.TempDir, called NAME-UID. The lock files in it, NAME.lock and one for
-	// each Loop and Every, stay for ever: a lock on a deleted file excludes no
-	// one.
+	// each Loop, Every and Cron, and for the commands, stay for ever: a lock on a
+	// deleted file excludes no one.
 	RunDir string
 
 	// PIDFile is the file with the pid of the newest generation. "" means
@@ -99,6 +100,11 @@ type App struct {
 	// must not block, nor wait for the App: a call of Upgrade in it never
 	// returns.
 	OnState func(State)
+
+	// Recover has a panic of a task (Go, Loop, Every, Cron, Work, Task) be an
+	// error of that run, logged with its stack. Without it, it is a crash, as in
+	// any goroutine. Those of handlers are the business of their server.
+	Recover bool
 
 	// Logger is where the App says what it does. nil means slog.Default().
 	Logger *slog.Logger
@@ -188,6 +194,8 @@ type registry struct {
 	addresses []*address
 	servers   []server
 	tasks     []*task
+	timeouts  []timeout
+	commands  []command.Spec
 	cleanups  []cleanup
 	verbs     []verbs.Verb
 }

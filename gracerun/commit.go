@@ -34,9 +34,6 @@ func (l *life) own() {
 	if err := l.sockets.CloseUnused(); err != nil {
 		l.log.Error("closing dropped sockets", "error", err)
 	}
-	for _, t := range l.work.tasks {
-		go t.run(l, t)
-	}
 	now := time.Now()
 	took := now.Sub(l.since)
 	if legacy := l.self.Legacy(); legacy != nil {
@@ -59,9 +56,12 @@ func (l *life) writePID() {
 	}
 }
 
-// beginOwning is what has to wait until the state says ready: to whom the
-// launcher of a daemon tells that it runs, everything else says so, too.
+// beginOwning is what has to wait until the state says ready: tasks may ask, and to
+// whom the launcher of a daemon tells that it runs, everything else says so, too.
 func (l *life) beginOwning() {
+	for _, t := range l.work.tasks {
+		t.begin(l)
+	}
 	if l.replaces() {
 		l.socket().serve(l.service(), l.log)
 	} else {

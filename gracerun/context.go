@@ -19,13 +19,19 @@ var (
 	// ErrDrainTimeout is the cause of a context that ends with the drain's
 	// deadline, and is wrapped by what Run returns when work was cut by it.
 	ErrDrainTimeout = errors.New("gracerun: the drain deadline passed")
+	// ErrPaused is the cause of a context that ends because its task is paused.
+	ErrPaused = errors.New("gracerun: paused")
+	// ErrTaskTimeout is the cause of a context that ends with the time that
+	// [App.Timeout] gives to a run.
+	ErrTaskTimeout = errors.New("gracerun: the task took longer than its time")
 )
 
 // An end is the two moments at which work ends: the start of the drain ends the
 // taking, its deadline the doing. It travels in contexts.
 type end struct {
-	take context.Context // ended by the drain's start
-	do   context.Context // ended by the drain's deadline
+	take  context.Context // ended by the drain's start
+	do    context.Context // ended by the drain's deadline
+	until context.Context // ended by the drain's start, or when the task is paused
 }
 
 type endKey struct{}
@@ -36,7 +42,7 @@ func newEnd(parent context.Context) (e *end, drain context.CancelFunc, cut conte
 	e = new(end)
 	do, cancelDo := context.WithCancelCause(context.WithValue(context.WithoutCancel(parent), endKey{}, e))
 	take, cancelTake := context.WithCancelCause(do)
-	e.do, e.take = do, take
+	e.do, e.take, e.until = do, take, take
 	drain = func() { cancelTake(ErrDraining) }
 	cut = func(cause error) {
 		cancelTake(ErrDraining)
@@ -69,24 +75,25 @@ func Draining(ctx context.Context) <-chan struct{} {
 }
 
 // UntilDrain returns a copy of ctx that is ended also by the start of the drain,
-// with the cause [ErrDraining]. It is the context to wait for new work with.
-// For a context that comes from no App it is ctx itself.
+// with the cause [ErrDraining], and by a pause of the task that ctx is of, with the
+// cause [ErrPaused]. It is the context to wait for new work with. For a context that
+// comes from no App it is ctx itself.
 //
 // What it holds is released when ctx ends or the drain begins.
 func UntilDrain(ctx context.Context) context.Context {
 	e := endOf(ctx)
 	switch {
-	case e == nil || ctx == e.take:
+	case e == nil || ctx == e.until:
 		return ctx
 	case ctx == e.do:
-		return e.take
+		return e.until
 	}
 	child, cancel := context.WithCancelCause(ctx)
-	if e.take.Err() != nil { // AfterFunc would end it only in a moment
-		cancel(context.Cause(e.take))
+	if e.until.Err() != nil { // AfterFunc would end it only in a moment
+		cancel(context.Cause(e.until))
 		return child
 	}
-	stop := context.AfterFunc(e.take, func() { cancel(context.Cause(e.take)) })
+	stop := context.AfterFunc(e.until, func() { cancel(context.Cause(e.until)) })
 	context.AfterFunc(ctx, func() { stop() })
 	return child
 }

@@ -192,12 +192,26 @@ func (l *life) service() control.Service {
 		}
 		return err
 	}
+	s.Pause = l.steerer((*life).pause, successor.Pause)
+	s.Resume = l.steerer((*life).resume, successor.Resume)
+	s.Trigger = l.steerer((*life).trigger, successor.Trigger)
 	if l.app.Reload != nil {
 		s.Reload = l.reload
 	}
 	s.Stop = func(why string) { l.post(occurrence{event: evStop, why: why}) }
 	s.Reopen = l.reopenAll
 	return s
+}
+
+// steerer steers a task; when it is too late for that here, the successor does.
+func (l *life) steerer(do func(*life, string, *task) error, successor func(context.Context, string) error) func(string) error {
+	return func(name string) error {
+		err := l.steer(name, do)
+		if errors.Is(err, ErrDraining) && l.self.Successor() != nil {
+			err = successor(l.end.do, name)
+		}
+		return err
+	}
 }
 
 // readOnly is the part that changes nothing.

@@ -108,7 +108,7 @@ func TestHandler(t *testing.T) {
 			t.Errorf("GET %s: %d, and no %s in %s", path, code, want, body)
 		}
 	}
-	for _, path := range []string{"stop", "upgrade", "reload", "reopen-logs"} {
+	for _, path := range []string{"stop", "upgrade", "reload", "reopen-logs", "pause", "resume", "trigger"} {
 		if code, _ := ask("POST", path); code != http.StatusNotFound {
 			t.Errorf("POST %s: %d", path, code)
 		}
@@ -126,6 +126,14 @@ func TestStatusJSON(t *testing.T) {
 		Sockets:     []gracerun.Socket{{Network: "tcp", Address: ":0", Bound: "[::]:4711"}},
 		Generations: []gracerun.Generation{{Number: 6, PID: 40, Version: "v1", State: gracerun.StateDraining, Since: at, InHand: []gracerun.InHand{{Name: "mail", Count: 2, Since: at}}, Deadline: at}},
 		InHand:      []gracerun.InHand{{Name: "tcp :0", Count: 3}},
+		Tasks: []gracerun.TaskStatus{{
+			Name: "mail", Kind: "every", Schedule: "1m0s", Timeout: time.Second, State: "running", Paused: true, Running: 1, Since: at, Due: at,
+			Runs: 7, Failed: 2, Requeued: 1, LastRun: at, LastTook: 1500 * time.Millisecond, LastError: "no route",
+		}},
+		Commands: []gracerun.CommandStatus{{
+			Name: "web", State: "waiting", PID: 43, Since: at, Due: at, Restarts: 3, LastExit: "exit status 1", Error: "no such file",
+			CPU: 2500 * time.Millisecond, Memory: 1 << 20, Output: []string{"listening"},
+		}},
 		LastUpgrade: failed,
 		Upgrades:    []gracerun.UpgradeResult{{From: 5, To: 6, PID: 40, Took: time.Second, At: at}, failed},
 		PIDFile:     "/run/svc/svc.pid", ControlSocket: "/run/svc/svc.sock",

@@ -36,10 +36,15 @@
 // themselves, as one that streams.
 //
 // [App.Serve] takes connections, [App.ServePacket] packets. [Work] takes items of a
-// queue, [App.Loop] and [App.Every] run a task again and again, [App.Go] runs one
-// until the drain, and [App.Task] adds to the work in hand at any time. What may
-// fail or is expensive belongs in [App.Setup], which runs only in a process that
-// will serve.
+// queue, [App.Loop], [App.Every] and [App.Cron] run a task again and again, [App.Go]
+// runs one until the drain, and [App.Task] adds to the work in hand at any time.
+// [App.Command] and [App.Supervise] keep programs running, which outlive an upgrade.
+// What may fail or is expensive belongs in [App.Setup], which runs only in a process
+// that will serve.
+//
+// Tasks and programs can be steered while they run: [App.Pause], [App.Resume] and
+// [App.Trigger], or the verbs of these names. [App.Timeout] limits each run of a task,
+// and one that would not end in time gives its item back with [Requeue].
 //
 // # Upgrades
 //
@@ -61,9 +66,10 @@
 // describes, and returns when that is ready, or prints the daemon's own error. stop
 // returns when all generations have ended. restart, reload and upgrade replace the
 // process and return when it is decided; with [HangupReload] a reload calls
-// [App.Reload] in the process that runs. status says what the service does. All
-// have --json and the exit status of an LSB init script; [App.Verb] adds others,
-// and [App.Exec] is for a program with a command line of its own.
+// [App.Reload] in the process that runs. status says what the service does, tasks
+// what it runs, and pause, resume and trigger steer that. All have --json and the
+// exit status of an LSB init script; [App.Verb] adds others, and [App.Exec] is for
+// a program with a command line of its own.
 //
 // Every verb runs the same program. What only the service needs belongs in Setup,
 // so that a broken configuration keeps nobody from stopping it.
@@ -79,7 +85,9 @@
 //   - A connection of an *[http.Server] ends only after an answer that announced it,
 //     because the client left, because it was idle for longer than [App.Linger] (or
 //     had never sent a byte for 5 seconds more), or at the drain's deadline.
-//   - Loop and Every run in one generation at a time, whatever a process dies of.
+//   - Loop, Every and Cron run in one generation at a time, whatever a process dies of.
+//   - A program is supervised by one generation at a time, and the next start adopts
+//     what still runs.
 //   - The lock is held for as long as any generation lives. There is no moment at
 //     which a second service could start.
 //   - If the old process dies during an upgrade, the new one carries on.
@@ -117,10 +125,12 @@
 // before it sends, can lose a request, as with any server that closes idle
 // connections.
 //
-// It does not recover panics: before the commit a crash is a failed upgrade, after
-// it a crash. It reads no configuration files, and rotates no log files.
+// It does not recover panics, but with [App.Recover] those of tasks: before the commit
+// a crash is a failed upgrade, after it a crash. It reads no configuration files, and
+// rotates no log files.
 //
-// The repository's docs/operate.md is for those who run a service; docs/design.md
+// The repository's docs/tasks.md says which kind of work takes which call, and has
+// recipes for queues; docs/operate.md is for those who run a service; docs/design.md
 // says why things are as they are, docs/handoff.md what two generations say to each
 // other.
 package gracerun

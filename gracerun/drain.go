@@ -50,6 +50,9 @@ func (l *life) beginDrain(o occurrence) {
 	}
 	go l.drain(l.owner)
 	if s := l.self.Successor(); s != nil {
+		if len(l.work.tasks) > 0 {
+			s.Released("", time.Time{}) // it may have looked before somebody steered a task here
+		}
 		l.reportInHand(s)
 	}
 }
@@ -127,6 +130,11 @@ func (l *life) drain(owner bool) {
 	last := l.self.Successor() == nil
 	if last && owner {
 		l.awaitOlder()
+		l.endCommands()
+		l.forgetDue()
+	}
+	if s := l.supervisor(); s != nil {
+		s.Close()
 	}
 	errs = append(errs, l.sockets.Close(), l.socket().close())
 	if l.pid != nil {

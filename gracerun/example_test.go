@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/gracerun/grace/gracerun"
@@ -132,6 +133,36 @@ func tail(w http.ResponseWriter, r *http.Request) {
 	case <-gracerun.Draining(r.Context()):
 		fmt.Fprintln(w, "come again")
 	}
+}
+
+// Every night at half past four in Berlin, for half an hour at most, in one
+// generation at a time.
+func ExampleApp_Cron() {
+	var app gracerun.App
+	app.Cron("report", "CRON_TZ=Europe/Berlin 30 4 * * *", func(ctx context.Context) error {
+		return exec.CommandContext(ctx, "/usr/local/bin/report").Run()
+	})
+	app.Timeout("report", 30*time.Minute)
+	app.Main()
+}
+
+// A program that an upgrade does not end: it is started again when it fails, and
+// the next one waits until it accepts connections.
+func ExampleApp_Supervise() {
+	var app gracerun.App
+	app.Supervise(gracerun.Command{
+		Name: "web",
+		Cmd: func(ctx context.Context) *exec.Cmd {
+			return exec.CommandContext(ctx, "/usr/bin/python3", "-m", "http.server", "8000")
+		},
+		User:         "www-data",
+		ReadyAddress: "127.0.0.1:8000",
+		Restart:      gracerun.RestartOnFailure,
+	})
+	app.Command("worker", func(ctx context.Context) *exec.Cmd {
+		return exec.CommandContext(ctx, "/usr/local/bin/worker")
+	})
+	app.Main()
 }
 
 // WithDrain tests, without an App, what a handler does in a drain.

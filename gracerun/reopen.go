@@ -1,5 +1,7 @@
 package gracerun
 
+import "errors"
+
 // reopenAll has all generations open their log files again, as logrotate(8)
 // asks for with SIGUSR1: those that drain write to them, too.
 func (l *life) reopenAll() error {
@@ -22,13 +24,22 @@ func (l *life) reopenBeside(reopen func() error) {
 	}()
 }
 
-// reopen does so in this process. In the foreground it has opened none.
+// reopen does so in this process. In the foreground it has opened none but those of
+// commands.
 func (l *life) reopen() error {
-	if l.logs == nil {
+	commands := l.supervisor()
+	if l.logs == nil && commands == nil {
 		l.log.Info("no log files to reopen: they are not this process's own")
 		return nil
 	}
-	err := l.logs.Reopen()
+	var errs []error
+	if l.logs != nil {
+		errs = append(errs, l.logs.Reopen())
+	}
+	if commands != nil {
+		errs = append(errs, commands.Reopen())
+	}
+	err := errors.Join(errs...)
 	if err != nil {
 		l.log.Error("reopening the log files", "error", err)
 	} else {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gracerun/grace/gracerun/internal/command"
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 	"github.com/gracerun/grace/listener"
@@ -124,6 +125,7 @@ type life struct {
 	stage     string // of the start
 	served    bool   // accept loops run
 	control   *controlSocket
+	commands  *command.Supervisor // nil where there are none
 	deadline  time.Time
 	history   []UpgradeResult
 	failed    int                      // upgrades, in this process

@@ -98,7 +98,8 @@ func (l *life) setUp() error {
 		return context.Cause(l.end.take)
 	}
 	l.work = a.fix()
-	return nil
+	l.planCommands()
+	return l.work.bind()
 }
 
 // serve starts the accept loops, unless the drain has begun.

@@ -22,6 +22,8 @@ type Status struct {
 	Sockets     []Socket        // in the order of registration
 	Generations []Generation    // those alive, oldest first, this one included
 	InHand      []InHand        // work that is not finished, in the order of registration
+	Tasks       []TaskStatus    // in the order of registration
+	Commands    []CommandStatus // in the order of registration
 	LastUpgrade UpgradeResult   // the zero value: there was none
 	Upgrades    []UpgradeResult // the last ones, by this generation and those before it, oldest first; at most 10
 
@@ -67,6 +69,51 @@ type InHand struct {
 	Since time.Time // when the oldest began; zero where that is not known
 }
 
+// TaskStatus is one registered task, as the process that was asked sees it: what
+// older generations still have in hand is in Generations.
+type TaskStatus struct {
+	Name     string
+	Kind     string        // "go", "loop", "every", "cron" or "work"
+	Schedule string        // of every and cron: "10s", "0 4 * * *"
+	Timeout  time.Duration // of each run; 0 = only the drain's deadline
+
+	// State is "running" (a run is going on), "waiting" (for its time, or for an
+	// item), "retrying" (after an error), "paused", "older" (an older generation
+	// still has it) or "done".
+	State   string
+	Paused  bool      // also while a last run goes on
+	Running int       // runs that are going on
+	Since   time.Time // when the oldest of them began; zero where there is none
+	Due     time.Time // of the next run; zero where that is not known
+
+	Runs      int           // that ended, in this process
+	Failed    int           // of these, with an error
+	Requeued  int           // of these, with Requeue
+	LastRun   time.Time     // when the last one ended; zero where there was none
+	LastTook  time.Duration // of the last one
+	LastError string        // of the last one; "" = it had none
+}
+
+// CommandStatus is one program of [App.Supervise].
+type CommandStatus struct {
+	Name string
+
+	// State is "starting" (not ready yet), "running", "stopping", "waiting" (for its
+	// turn, or for the next start after a failure), "paused", "done" (it ended, and
+	// is not started again), "failed" (it was given up) or "older" (an older
+	// generation still has it).
+	State    string
+	PID      int           // 0 = it does not run
+	Since    time.Time     // when it was started; of one that does not run, when it got into its state
+	Due      time.Time     // of the next start, where it waits for one
+	Restarts int           // after it had ended by itself, or had failed
+	LastExit string        // "exit status 1", "signal: killed", "unknown"; "" = it never ended
+	Error    string        // why it could not be started, or was given up
+	CPU      time.Duration // processor time of its group
+	Memory   int64         // resident bytes of its group
+	Output   []string      // its last lines, oldest first
+}
+
 // UpgradeResult is how an upgrade ended.
 type UpgradeResult struct {
 	From  int // generations
@@ -107,6 +154,8 @@ func (l *life) status() Status {
 		s.Sockets = append(s.Sockets, Socket(sock))
 	}
 	s.InHand = l.inHand()
+	s.Tasks = l.taskStatus()
+	s.Commands = l.commandStatus()
 	s.Generations = l.alive(s)
 	return s
 }
@@ -125,6 +174,50 @@ func (l *life) alive(self Status) []Generation {
 		list = append(list, Generation{Number: self.Generation + 1, PID: child.PID, Version: child.Version, State: StateStarting})
 	}
 	return list
+}
+
+// taskStatus is that of the tasks that were begun.
+func (l *life) taskStatus() []TaskStatus {
+	if !l.serving() {
+		return nil
+	}
+	going := map[string]InHand{}
+	for _, h := range l.jobs.inHand() {
+		going[h.Name] = h
+	}
+	var list []TaskStatus
+	for _, t := range l.work.tasks {
+		if t.kind != kindCommands {
+			list = append(list, t.status(going[t.name]))
+		}
+	}
+	return list
+}
+
+func (t *task) status(going InHand) TaskStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := TaskStatus{
+		Name: t.name, Kind: t.kind, Schedule: t.plan.text, Timeout: t.timeout,
+		Paused: t.paused, Running: going.Count, Since: going.Since, Due: t.due,
+		Runs: t.tally.runs, Failed: t.tally.failed, Requeued: t.tally.requeued,
+		LastRun: t.tally.last, LastTook: t.tally.took, LastError: t.tally.err,
+	}
+	switch {
+	case s.Running > 0:
+		s.State = "running"
+	case t.ended:
+		s.State = "done"
+	case t.waits:
+		s.State = "older"
+	case t.paused:
+		s.State = "paused"
+	case t.retrying > 0:
+		s.State = "retrying"
+	default:
+		s.State = "waiting"
+	}
+	return s
 }
 
 func (l *life) lastSaid(p *handoff.Peer) report {

@@ -18,6 +18,8 @@ func (s Status) wire() control.Status {
 		Sockets:     each(s.Sockets, func(k Socket) control.Socket { return control.Socket(k) }),
 		Generations: each(s.Generations, wireGeneration),
 		Upgrades:    each(s.Upgrades, wireUpgrade),
+		Tasks:       each(s.Tasks, wireTask),
+		Commands:    each(s.Commands, wireCommand),
 		UpgradesOK:  max(0, s.Generation-1), UpgradesFailed: s.failed,
 		PIDFile: s.PIDFile, ControlSocket: s.ControlSocket,
 	}
@@ -42,6 +44,8 @@ func (s *Status) UnmarshalJSON(text []byte) error {
 		Sockets:     each(w.Sockets, func(k control.Socket) Socket { return Socket(k) }),
 		Generations: each(w.Generations, generationOf),
 		Upgrades:    each(w.Upgrades, upgradeOf),
+		Tasks:       each(w.Tasks, taskOf),
+		Commands:    each(w.Commands, commandOf),
 		PIDFile:     w.PIDFile, ControlSocket: w.ControlSocket,
 	}
 	if w.LastUpgrade != nil {
@@ -77,6 +81,42 @@ func generationOf(w control.Generation) Generation {
 	}
 }
 
+func wireTask(t TaskStatus) control.Task {
+	return control.Task{
+		Name: t.Name, Kind: t.Kind, Schedule: t.Schedule, Timeout: t.Timeout.Seconds(),
+		State: t.State, Paused: t.Paused, Running: t.Running, Since: t.Since, Due: t.Due,
+		Runs: t.Runs, Failed: t.Failed, Requeued: t.Requeued,
+		LastRun: t.LastRun, LastTook: t.LastTook.Seconds(), LastError: t.LastError,
+	}
+}
+
+func taskOf(w control.Task) TaskStatus {
+	return TaskStatus{
+		Name: w.Name, Kind: w.Kind, Schedule: w.Schedule, Timeout: duration(w.Timeout),
+		State: w.State, Paused: w.Paused, Running: w.Running, Since: w.Since, Due: w.Due,
+		Runs: w.Runs, Failed: w.Failed, Requeued: w.Requeued,
+		LastRun: w.LastRun, LastTook: duration(w.LastTook), LastError: w.LastError,
+	}
+}
+
+func wireCommand(c CommandStatus) control.Command {
+	return control.Command{
+		Name: c.Name, State: c.State, PID: c.PID, Since: c.Since, Due: c.Due,
+		Restarts: c.Restarts, LastExit: c.LastExit, Error: c.Error,
+		CPU: c.CPU.Seconds(), Memory: c.Memory, Output: c.Output,
+	}
+}
+
+func commandOf(w control.Command) CommandStatus {
+	return CommandStatus{
+		Name: w.Name, State: w.State, PID: w.PID, Since: w.Since, Due: w.Due,
+		Restarts: w.Restarts, LastExit: w.LastExit, Error: w.Error,
+		CPU: duration(w.CPU), Memory: w.Memory, Output: w.Output,
+	}
+}
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
 func wireUpgrade(r UpgradeResult) control.Upgrade {
 	return control.Upgrade{
 		At: r.At, OK: r.Stage == "" && r.Error == "", From: r.From, To: r.To, PID: r.PID,
@@ -86,7 +126,7 @@ func wireUpgrade(r UpgradeResult) control.Upgrade {
 
 func upgradeOf(w control.Upgrade) UpgradeResult {
 	return UpgradeResult{
-		From: w.From, To: w.To, PID: w.PID, Took: time.Duration(w.Took * float64(time.Second)), At: w.At,
+		From: w.From, To: w.To, PID: w.PID, Took: duration(w.Took), At: w.At,
 		Stage: w.Stage, Error: w.Error,
 	}
 }

@@ -88,12 +88,16 @@ type stage struct {
 	states []State
 }
 
-// perform runs app, which gets a name, a run directory and a silent logger.
+// perform runs app, which gets a name, and where it has none a run directory and a
+// silent logger.
 func perform(t *testing.T, app *App, self *fakeSelf) *stage {
 	t.Helper()
 	s := &stage{t: t, app: app, self: self, done: make(chan struct{})}
 	self.events = make(chan any)
-	app.Name, app.Logger = "test", slog.New(slog.DiscardHandler)
+	app.Name = "test"
+	if app.Logger == nil {
+		app.Logger = slog.New(slog.DiscardHandler)
+	}
 	if app.RunDir == "" {
 		app.RunDir = t.TempDir()
 	}
@@ -177,5 +181,12 @@ func (s *still) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
