@@ -31,6 +31,14 @@ func main() {
 			return err
 		}
 		s.app.Serve("tcp", addr, &http.Server{Handler: s.handler()})
+		if s.spool != "" {
+			s.addTasks(s.spool)
+		}
+		for _, c := range s.commands {
+			if err := s.addCommand(c); err != nil {
+				return err
+			}
+		}
 		return s.configure(configFile)
 	}
 	s.app.OnState = s.release.onState
@@ -52,6 +60,8 @@ type service struct {
 	app      gracerun.App
 	release  release
 	greeting atomic.Pointer[string]
+	spool    string   // "" = there are no tasks
+	commands []string // to be supervised
 }
 
 // flags sets the App's fields. What a script does not say in each line comes
@@ -66,6 +76,11 @@ func (s *service) flags() (addr, configFile string) {
 	flag.DurationVar(&app.ReadyTimeout, "ready", 0, "App.ReadyTimeout")
 	flag.DurationVar(&app.Probation, "probation", -1, "App.Probation")
 	flag.DurationVar(&app.DrainTimeout, "drain", 0, "App.DrainTimeout")
+	flag.StringVar(&s.spool, "tasks", os.Getenv("HELLO_TASKS"), "have tasks, see tasks.go, with this spool `directory`")
+	flag.Func("command", "have a command, `NAME=SCRIPT`; may be repeated", func(v string) error {
+		s.commands = append(s.commands, v)
+		return nil
+	})
 	flag.BoolFunc("hup-reloads", "reload in this process", func(string) error {
 		app.Hangup = gracerun.HangupReload
 		return nil
