@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -117,21 +118,22 @@ func (s *service) prod(ctx context.Context) error {
 }
 
 // alone returns a task of a random length, less than most. What it works on has a
-// lock that two runs cannot hold, be they in one process or in two, and the number
-// of the last run.
+// lock that two runs cannot hold, be they in one process or in two, and says which
+// run has it.
 func (s *service) alone(task string, most time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		f, err := os.OpenFile(filepath.Join(s.RunDir, task+".held"), os.O_RDWR|os.O_CREATE, 0o600)
 		check(err)
 		defer f.Close()
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			s.trace.Say("overlap", 0, task)
+		if err := lock(f); err != nil {
+			s.trace.Say("overlap", 0, task+", "+err.Error())
 			return err
 		}
 		// Not by closing alone: a child that is being started has the
 		// descriptor, too, until its execve(2).
 		defer unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		run := number(f)
+		run := readHolder(f).Run + 1
+		check(binary.Write(io.NewOffsetWriter(f, 0), binary.NativeEndian, holder{run, int64(os.Getpid())}))
 		s.trace.Say("begin", run, task)
 		select {
 		case <-time.After(rand.N(most)):
@@ -143,17 +145,54 @@ func (s *service) alone(task string, most time.Duration) func(context.Context) e
 	}
 }
 
-// number returns that of this run: one more than what the file says, which then
-// says it.
-func number(f *os.File) int64 {
-	text := make([]byte, 8)
-	if _, err := f.ReadAt(text, 0); err != io.EOF { // a new file is empty
+// A holder is what the file of a lock says: the last run, and its process.
+type holder struct{ Run, PID int64 }
+
+func readHolder(f *os.File) (h holder) {
+	if err := binary.Read(io.NewSectionReader(f, 0, 16), binary.NativeEndian, &h); err != io.EOF { // a new file is empty
 		check(err)
 	}
-	n := binary.NativeEndian.Uint64(text) + 1
-	_, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, n), 0)
+	return h
+}
+
+// lock fails if somebody has the lock who runs. The kernel closes the files of a
+// process that was killed one after the other, when none of its threads runs any
+// more: the claim to the task can be free a moment before this lock is.
+func lock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return nil
+	}
+	before := readHolder(f)
+	if runs(before.PID) {
+		return fmt.Errorf("run %d in pid %d goes on", before.Run, before.PID)
+	}
+	check(unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	if after := readHolder(f); after != before { // it was not the dead one's
+		return fmt.Errorf("run %d in pid %d came in between", after.Run, after.PID)
+	}
+	return nil
+}
+
+// runs reports whether the process has a thread that is not on its way to the end.
+func runs(pid int64) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	check(err)
-	return int64(n)
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil { // it is gone by now
+			continue
+		}
+		var state rune
+		var skip, flags int
+		_, err = fmt.Sscanf(string(text[strings.LastIndexByte(string(text), ')')+1:]), " %c %d %d %d %d %d %d", &state, &skip, &skip, &skip, &skip, &skip, &flags)
+		check(err)
+		const exiting = 4 // PF_EXITING
+		if state != 'Z' && state != 'X' && flags&exiting == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func check(err error) {
