@@ -83,8 +83,8 @@ type Command struct {
 	// but Stagger, and the fields from Restart to FailurePeriod, hold without it.
 	RestartOnUpgrade bool
 
-	// Output and ErrorOutput are files, absolute, that each line is appended to as
-	// it is; one of more than 64 KiB is cut into pieces that end with "…". They are
+	// Output and ErrorOutput are files, absolute, that each line is appended to, but
+	// for a carriage return at its end; one of more than 64 KiB is cut into pieces that end with "…". They are
 	// opened again on SIGUSR1. "" means App.Logger; for ErrorOutput, where Output is
 	// set, the same as that.
 	Output, ErrorOutput string
@@ -166,7 +166,7 @@ func (l *life) planCommands() {
 		return
 	}
 	o := command.Options{Dir: filepath.Dir(l.pid.Path()), Name: l.name, Log: l.log}
-	if len(l.work.commands) == 0 && !command.Left(o) {
+	if len(l.work.commands) == 0 && len(command.Left(o)) == 0 {
 		return
 	}
 	s := command.New(o, l.work.commands)

@@ -15,8 +15,8 @@ var errNoSupervisor = fmt.Errorf("commands need Linux, this is %s: %w", runtime.
 
 func supported() error { return errNoSupervisor }
 
-// Left reports false.
-func Left(Options) bool { return false }
+// Left returns none.
+func Left(Options) []Status { return nil }
 
 // A Supervisor has nothing to do here: [Spec.Check] refuses every program.
 type Supervisor struct{}

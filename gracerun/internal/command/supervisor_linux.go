@@ -51,11 +51,21 @@ func supported() error {
 	return nil
 }
 
-// Left reports whether there are programs of an older generation, or of a service
-// that was killed: then a Supervisor must run, if only to stop them.
-func Left(o Options) bool {
+// Left returns the programs that have a record, in order; the PID is 0 where none runs.
+// Nothing is changed.
+func Left(o Options) (list []Status) {
 	s := &Supervisor{options: o, log: slog.New(slog.DiscardHandler)}
-	return len(s.recorded()) > 0
+	boot := bootID()
+	for _, name := range s.recorded() {
+		st := Status{Name: name}
+		if r, err := loadRecord(s.path(name) + ".json"); err == nil && r.Boot == boot {
+			if p, err := readStat(r.PID); err == nil && p.begin == r.Begin && !p.gone() {
+				st.PID = r.PID
+			}
+		}
+		list = append(list, st)
+	}
+	return list
 }
 
 // New returns a Supervisor that does nothing yet but wait for what a predecessor hands

@@ -31,6 +31,9 @@ func stop(c *call, ctx context.Context, _ []string) error {
 			return k.lock
 		}
 		c.tidy(ctx)
+		if left := c.orphans(); left != "" {
+			return errors.New("not running, but " + left)
+		}
 		c.say("not running")
 		return nil
 	}

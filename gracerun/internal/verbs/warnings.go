@@ -5,14 +5,20 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
+	"github.com/gracerun/grace/gracerun/internal/command"
 	"github.com/gracerun/grace/pidfile"
 )
 
-// warnings says what is not as it should be with a service that runs.
+// warnings says what is not as it should be.
 func (s *Service) warnings(k *known) []string {
 	if !k.running() {
+		if left := s.orphans(); left != "" && k.lock == nil {
+			return []string{left}
+		}
 		return nil
 	}
 	var list []string
@@ -69,6 +75,20 @@ func (s *Service) idle(k *known) []string {
 		}
 	}
 	return list
+}
+
+// orphans says which programs a service has left that was killed; "" = none.
+func (s *Service) orphans() string {
+	var names []string
+	for _, c := range command.Left(command.Options{Dir: filepath.Dir(s.PIDFile), Name: s.Name}) {
+		if c.PID != 0 {
+			names = append(names, fmt.Sprintf("%s (pid %d)", c.Name, c.PID))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return inLine(fmt.Sprintf("its programs still run: %s. A start watches over them again, and a stop after that ends them", strings.Join(names, ", ")))
 }
 
 // noSocket says why nobody answers, and what mends it.
