@@ -27,9 +27,10 @@ func (l *life) announce() {
 func (l *life) own() {
 	l.owner = true
 	if l.replaces() {
-		l.self.Commit() // until now the pid file is the predecessor's
+		l.self.Commit(l.writePID) // until now the pid file is the predecessor's
+	} else {
+		l.writePID()
 	}
-	l.writePID()
 	l.ownLogs()
 	if err := l.sockets.CloseUnused(); err != nil {
 		l.log.Error("closing dropped sockets", "error", err)
@@ -65,7 +66,7 @@ func (l *life) beginOwning() {
 	if l.replaces() {
 		l.socket().serve(l.service(), l.log)
 	} else {
-		l.self.Commit()
+		l.self.Commit(func() {}) // the launcher hears of it last
 	}
 	l.nextUpgrade() // a HUP that came early
 }

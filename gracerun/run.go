@@ -49,7 +49,7 @@ type generations interface {
 	Stage(string)
 	Serving(version string)
 	Failed(stage string, err error)
-	Commit()
+	Commit(own func())
 	Older() []*handoff.Peer
 	Successor() *handoff.Peer
 	Close()

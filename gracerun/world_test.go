@@ -70,7 +70,7 @@ func (f *fakeSelf) HUP() bool                      { return f.hup }
 func (f *fakeSelf) Stage(stage string)             { f.say("stage %s", stage) }
 func (f *fakeSelf) Serving(string)                 { f.say("serving") }
 func (f *fakeSelf) Failed(stage string, err error) { f.say("failed at %s: %v", stage, err) }
-func (f *fakeSelf) Commit()                        { f.say("commit") }
+func (f *fakeSelf) Commit(own func())              { own(); f.say("commit") }
 func (f *fakeSelf) Older() []*handoff.Peer         { return f.older }
 func (f *fakeSelf) Close()                         { f.say("close") }
 

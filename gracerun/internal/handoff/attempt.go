@@ -25,7 +25,8 @@ const abortGrace = 2 * time.Second
 
 // commitTimeout is how long a child that serves may take to take over once it
 // was told: it has one byte to write. A moment more, confirmTime, is for a
-// parent that was itself stopped meanwhile (SIGSTOP) to hear that it did.
+// parent that was itself stopped meanwhile (SIGSTOP) to hear that it did, and for a
+// child to write its pid.
 const (
 	commitTimeout = 10 * time.Second
 	confirmTime   = time.Second
@@ -98,6 +99,7 @@ func (a *attempt) run(ctx context.Context) error {
 		select {
 		case err := <-result:
 			if err == nil {
+				a.confirm()
 				return nil
 			}
 			return a.refusal(err)
@@ -119,6 +121,23 @@ func (a *attempt) run(ctx context.Context) error {
 		case <-a.last:
 			a.last = nil
 			a.end()
+		}
+	}
+}
+
+// confirm waits until the child that took over says that the service is its own: its
+// pid is where everybody looks by then. One that died meanwhile says nothing.
+func (a *attempt) confirm() {
+	limit := timer(confirmTime)
+	for !a.owner && a.messages != nil {
+		select {
+		case m, ok := <-a.messages:
+			if !ok {
+				return
+			}
+			a.hear(m)
+		case <-limit:
+			return
 		}
 	}
 }

@@ -75,6 +75,7 @@ func (tr *trial) hear(m message) {
 	tr.note(func() { tr.sent = append(tr.sent, m) })
 	if m.Type == typeGo && tr.takesOver {
 		tr.result <- nil
+		go func() { tr.say <- message{Type: typeCommitted} }()
 	}
 }
 
@@ -240,6 +241,17 @@ func TestCommitTimeout(t *testing.T) {
 			tr.give(errors.New("stop"))
 			tr.refuses(childPID, StageCommit, "it was told to take over and did not")
 			tr.kills(killing{childPID, abortGrace + confirmTime})
+		})
+	})
+	t.Run("does, and dies before it says so", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			tr := told(t)
+			begin := time.Now()
+			tr.exit(nil).commits()
+			if took := time.Since(begin); took != confirmTime {
+				t.Errorf("it was believed after %v", took)
+			}
+			tr.kills()
 		})
 	})
 	t.Run("says it did", func(t *testing.T) {

@@ -714,7 +714,7 @@ func daemon() error {
 	case <-time.After(time.Minute):
 		return errors.New("no verdict")
 	}
-	self.Commit()
+	self.Commit(func() {})
 	fmt.Println(orphan + describe(self))
 	if part == "upgrade" && self.Number() == 1 {
 		return replace(self)

@@ -76,7 +76,7 @@ func (*Self) HUP() bool            { return false }
 func (*Self) Stage(string)         {}
 func (*Self) Serving(string)       {}
 func (*Self) Failed(string, error) {}
-func (*Self) Commit()              {}
+func (*Self) Commit(own func())    { own() }
 func (*Self) Older() []*Peer       { return nil }
 func (*Self) Successor() *Peer     { return nil }
 func (*Self) Close()               {}

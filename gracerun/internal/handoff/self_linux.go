@@ -301,15 +301,18 @@ func (s *Self) tellPredecessor(m message) {
 }
 
 // Commit takes the service over. After it the process is its owner, and the next
-// upgrade may begin although the predecessors still drain.
-func (s *Self) Commit() {
+// upgrade may begin although the predecessors still drain. own is called when the
+// service is ours, and before the predecessor hears of it and says so.
+func (s *Self) Commit(own func()) {
 	if s.in == nil {
+		own()
 		return
 	}
 	s.in.useOutput()
 	// The one error it can have is a predecessor that is dead: then the
 	// service is ours all the same.
 	s.settle()
+	own()
 	s.in.release()
 	s.in.ch.tell(message{Type: typeCommitted})
 	if s.legacy.Launched {
