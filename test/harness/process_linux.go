@@ -187,9 +187,19 @@ func (s *Service) Status(pid int) (ws syscall.WaitStatus, ok bool) {
 	return ws, ok
 }
 
-// Environ returns the environment that a process was started with.
+// Environ returns the environment that a process was started with. The whole of it
+// ends with a zero. The kernel (Linux 6.18) at times gives only the beginning, of a
+// process that lives on: then it is asked again, but not for ever, since a program
+// may have written something else over it.
 func Environ(pid int) ([]string, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	var text []byte
+	var err error
+	for range 10 {
+		text, err = os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || len(text) == 0 || text[len(text)-1] == 0 {
+			break
+		}
+	}
 	return splitNul(text), err
 }
 
