@@ -54,10 +54,10 @@ func afterMissed(due, began time.Time, d time.Duration) time.Time {
 //
 // spec is as in crontab(5): minute, hour, day of month, month, day of week (where
 // both days are restricted, either will do), or @hourly, @daily, @weekly, @monthly,
-// @yearly. The times are those of the local
-// zone, or of the one named before it: "CRON_TZ=Europe/Berlin 30 2 * * *". For a
-// time that the change to summer time skips, it runs at the same distance after the
-// change; a time that comes twice counts once, unless the hour is *.
+// @yearly. The times are those of the local zone, or of the one named before it:
+// "CRON_TZ=Europe/Berlin 30 2 * * *". For a time that the change to summer time
+// skips, it runs at the same distance after the change; a time that comes twice
+// counts once, unless the hour is *.
 func (a *App) Cron(name, spec string, f func(context.Context) error) {
 	p, err := crontab(spec)
 	why := "the function is nil"

@@ -136,8 +136,9 @@ func (r *registry) noTask(name string) error {
 
 // The files that steer a task are there while it is paused, and until it has run
 // for a trigger. They are the truth, in whichever process somebody waits for them to
-// change, and messages only say "look". So nothing that was asked for is lost when the
-// process that was asked is replaced, or killed; and a pause outlives them all: somebody had a reason.
+// change, and messages only say "look". So nothing that was asked for is lost when
+// the process that was asked is replaced, or killed; and a pause outlives them all:
+// somebody had a reason.
 const (
 	pausedFile    = ".paused"
 	triggeredFile = ".triggered"

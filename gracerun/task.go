@@ -277,13 +277,20 @@ func (t *task) ran(began time.Time, err error) {
 }
 
 func (l *life) logRun(name string, err error) {
-	switch p := new(panicError); {
+	switch {
 	case err == nil:
 	case errors.Is(err, Requeue):
 		l.log.Info("task handed back", "task", name)
-	case errors.As(err, &p):
-		l.log.Error("task failed", "task", name, "error", err, "stack", string(p.stack))
 	default:
-		l.log.Error("task failed", "task", name, "error", err)
+		l.logFailure("task failed", name, err)
 	}
+}
+
+// logFailure adds the stack of a panic.
+func (l *life) logFailure(what, name string, err error) {
+	about := []any{"task", name, "error", err}
+	if p := new(panicError); errors.As(err, &p) {
+		about = append(about, "stack", string(p.stack))
+	}
+	l.log.Error(what, about...)
 }

@@ -100,14 +100,14 @@ func worker[T any](l *life, j *job, t *task, take func(context.Context) (T, erro
 		p := new(panicError)
 		switch {
 		case errors.As(err, &p):
-			l.log.Error("taking work failed", "task", t.name, "error", err, "stack", string(p.stack))
+			l.logFailure("taking work failed", t.name, err)
 			t.retry(l, &pause)
 			continue
 		case errors.Is(err, io.EOF):
 			return
 		case err != nil:
 			if taking.Err() == nil {
-				l.log.Error("taking work failed", "task", t.name, "error", err)
+				l.logFailure("taking work failed", t.name, err)
 				t.retry(l, &pause)
 			}
 			continue
@@ -210,11 +210,9 @@ const claimPeriod = time.Second
 func (l *life) wakeTasks(name string, due time.Time) {
 	for _, t := range l.work.tasks {
 		if name == "" || name == t.name {
-			t.set(func() {
-				if !due.IsZero() {
-					t.told = due
-				}
-			})
+			if !due.IsZero() {
+				t.set(func() { t.told = due })
+			}
 			t.reread(l)
 		}
 	}

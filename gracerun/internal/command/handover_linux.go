@@ -39,8 +39,8 @@ func (p *parcel) close() {
 
 // parcelHead goes before the descriptors.
 type parcelHead struct {
-	Record record `json:"record"`
-	Files  []int  `json:"files"` // which ones they are
+	Record json.RawMessage `json:"record"`
+	Files  []int           `json:"files"` // which ones they are
 }
 
 // A mailbox is where parcels wait for a supervisor that has not begun: connections
@@ -141,10 +141,7 @@ func receive(conn int, text []byte) (*parcel, error) {
 
 // unpack takes the descriptors over.
 func unpack(text []byte, fds []int) (*parcel, error) {
-	var head struct {
-		Record json.RawMessage `json:"record"`
-		Files  []int           `json:"files"`
-	}
+	var head parcelHead
 	p := &parcel{}
 	err := json.Unmarshal(text, &head)
 	if err == nil {
@@ -224,13 +221,16 @@ func (p *parcel) send(path string) error {
 	if err := within(path, func(sa unix.Sockaddr) error { return unix.Connect(fd, sa) }); err != nil {
 		return err
 	}
-	head := parcelHead{Record: p.record}
+	var head parcelHead
 	var fds []int
 	for i, f := range p.files {
 		if f != nil {
 			head.Files = append(head.Files, i)
 			withFD(f, func(fd int) error { fds = append(fds, fd); return nil })
 		}
+	}
+	if head.Record, err = json.Marshal(p.record); err != nil {
+		return err
 	}
 	text, err := json.Marshal(head)
 	if err != nil {
