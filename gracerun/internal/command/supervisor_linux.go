@@ -55,8 +55,12 @@ func supported() error {
 // Nothing is changed.
 func Left(o Options) (list []Status) {
 	s := &Supervisor{options: o, log: slog.New(slog.DiscardHandler)}
+	names := s.recorded()
+	if len(names) == 0 { // as in each start of a service without programs
+		return nil
+	}
 	boot := bootID()
-	for _, name := range s.recorded() {
+	for _, name := range names {
 		st := Status{Name: name}
 		if r, err := loadRecord(s.path(name) + ".json"); err == nil && r.Boot == boot {
 			if p, err := readStat(r.PID); err == nil && p.begin == r.Begin && !p.gone() {
