@@ -37,6 +37,9 @@ func (a *adopter) adopt(h Handle, fd int) *entry {
 	e := &entry{Handle: h, owner: predecessor}
 	if h.Name == "" {
 		if e.conn, e.err = a.socket(h.Network, fd); e.err == nil {
+			if h.Parked && h.Path == "" { // it comes from who kept it
+				e.identify() // without its file nobody finds it anyway
+			}
 			return e
 		}
 	}

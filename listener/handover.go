@@ -24,12 +24,25 @@ type Handle struct {
 	Path string `json:"path,omitempty"`
 	Dev  uint64 `json:"dev,omitempty"`
 	Ino  uint64 `json:"ino,omitempty"`
+
+	// Label is what somebody else, who opened the socket, calls it. The Set
+	// carries it on, and does not look at it.
+	Label string `json:"label,omitempty"`
+
+	// Keep says that the socket is not the service's to close: it stays in the
+	// Set, and goes to each successor, although nobody asks for it. Its backlog,
+	// too, is left as it is.
+	Keep bool `json:"keep,omitempty"`
+
+	// Parked says that somebody else, a service manager, has a duplicate, with
+	// which the service goes on when it starts again: see Set.Park.
+	Parked bool `json:"parked,omitempty"`
 }
 
 // Handles returns everything that is open in the Set, in order of registration,
 // for a successor: the i-th Handle belongs to the i-th connection. Nothing is
 // duplicated; pass the connections to [Control] to have their descriptors.
-// What was inherited but not asked for is not among them.
+// What was inherited but not asked for is not among them, unless it is to be kept.
 //
 // The last call decides what a following [Set.Release] gives away.
 func (s *Set) Handles() ([]Handle, []syscall.Conn) {
@@ -44,7 +57,38 @@ func (s *Set) Handles() ([]Handle, []syscall.Conn) {
 			conns = append(conns, e.conn)
 		}
 	}
+	for _, e := range s.inherited {
+		if e.Keep {
+			handles, conns = append(handles, e.Handle), append(conns, e.conn)
+		}
+	}
 	return handles, conns
+}
+
+// Unused returns what was inherited and nobody has asked for, in the predecessor's
+// order: what [Set.CloseUnused] is about to close, and what it keeps.
+func (s *Set) Unused() []Handle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var handles []Handle
+	for _, e := range s.inherited {
+		handles = append(handles, e.Handle)
+	}
+	return handles
+}
+
+// Park notes that somebody else has a duplicate of what h describes, as
+// [Set.Handles] returned it, and gives it back when the service starts again. From
+// then on [Set.Close] and [Set.Unlink] leave the file of a unix socket: clients wait
+// for the next start instead of being refused.
+func (s *Set) Park(h Handle) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		if e.Name == h.Name && e.Network == h.Network && e.Address == h.Address {
+			e.Parked = true
+		}
+	}
 }
 
 // Control calls f with the descriptors of all conns, in their order, and returns
@@ -85,7 +129,8 @@ func control(conns []syscall.Conn, fds []int, f func([]int) error) error {
 // before the first Listen. Inherit panics if the lengths differ.
 //
 // A Handle may also describe a descriptor from elsewhere, as a service manager's
-// socket activation: leave Path empty, so that its file is never removed.
+// socket activation: leave Path empty, so that its file is never removed, and set
+// Keep.
 func Inherit(handles []Handle, fds []int) *Set {
 	if len(handles) != len(fds) {
 		panic(fmt.Sprintf("listener: %d handles for %d descriptors", len(handles), len(fds)))
@@ -97,8 +142,8 @@ func Inherit(handles []Handle, fds []int) *Set {
 // the successor has committed, or the predecessor has died: nothing can make the
 // predecessor carry on then.
 //
-// It closes every inherited descriptor that nobody has asked for and removes the
-// files of unix sockets among them, as [Set.Close] would. For each adopted unix
+// It closes every inherited descriptor that nobody has asked for, unless it is to be
+// kept, and removes the files of unix sockets among them, parked or not. For each adopted unix
 // listener it calls listen(2) again, since SO_PEERCRED shows a client the
 // process that called it last. All of it is done even when some of it fails;
 // the errors are joined. A second call finds nothing left to do.
@@ -106,20 +151,26 @@ func (s *Set) CloseUnused() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
+	var kept []*entry
 	for _, e := range s.inherited {
 		e.owner = self
+		if e.Keep {
+			kept = append(kept, e)
+			continue
+		}
+		e.Parked = false
 		errs = append(errs, e.close())
 	}
 	for _, e := range s.removed {
 		errs = append(errs, e.removeFile())
 	}
-	s.inherited, s.removed = nil, nil
+	s.inherited, s.removed = kept, nil
 	for _, e := range s.entries {
 		if e.owner != predecessor {
 			continue
 		}
 		e.owner = self
-		if ln, ok := e.conn.(*net.UnixListener); ok && e.open() {
+		if ln, ok := e.conn.(*net.UnixListener); ok && !e.Keep && e.open() {
 			errs = append(errs, relisten(ln))
 		}
 	}

@@ -30,6 +30,11 @@ func (s *Set) addressInUse(ctx context.Context, network, address string, err err
 			blocker = e
 		}
 	}
+	if blocker != nil && blocker.Keep {
+		op.Err = fmt.Errorf("the socket %s %s, which was passed to the service, holds this address: %w",
+			blocker.Network, blocker.Address, op.Err)
+		return nil, false, op
+	}
 	if blocker != nil {
 		op.Err = fmt.Errorf("the inherited socket %s %s, not in use any more, holds this address until "+
 			"the predecessor has gone; restart instead of upgrade: %w", blocker.Network, blocker.Address, op.Err)
@@ -71,12 +76,19 @@ func (e *entry) compare(network string, want net.Addr) relation {
 
 // compareFile compares by inode: one file may have several paths.
 func (e *entry) compareFile(network, path string) relation {
-	if e.Path == "" {
+	haveDev, haveIno := e.Dev, e.Ino
+	switch {
+	case e.Keep && hasFile(e.Network, e.Address): // it is not ours, and so not identified
+		var err error
+		if haveDev, haveIno, err = fileID(e.Address); err != nil {
+			return unrelated
+		}
+	case e.Path == "":
 		return unrelated
 	}
 	dev, ino, err := fileID(path)
 	switch {
-	case err != nil || dev != e.Dev || ino != e.Ino:
+	case err != nil || dev != haveDev || ino != haveIno:
 		return unrelated
 	case e.Network == network:
 		return sameSocket

@@ -150,6 +150,7 @@ func (s *Set) Remove(name string) error {
 		if e.owner == predecessor {
 			s.removed = append(s.removed, e)
 		}
+		e.Parked = false
 		errs = append(errs, e.close())
 	}
 	return errors.Join(errs...)

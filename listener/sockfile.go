@@ -29,12 +29,13 @@ func (e *entry) identify() error {
 	return nil
 }
 
-// unlink removes the socket file if it is this process's own. While a socket is
+// unlink removes the socket file if it is this process's own, and nobody is to come
+// back to it. While a socket is
 // open the kernel holds on to its inode, so that no other file can have the
 // number, even if this one was deleted. Of a socket that has been closed it takes
 // a refused connection to be sure.
 func (e *entry) unlink() error {
-	if e.owner != self || e.Path == "" || !e.open() && stale(e.Network, e.Path) != nil {
+	if e.owner != self || e.Parked || e.Path == "" || !e.open() && stale(e.Network, e.Path) != nil {
 		return nil
 	}
 	return e.removeFile()
