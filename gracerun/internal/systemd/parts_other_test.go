@@ -1,0 +1,5 @@
+//go:build !linux
+
+package systemd_test
+
+func parts() map[string]func() error { return nil }
