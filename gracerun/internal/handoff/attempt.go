@@ -69,8 +69,10 @@ type attempt struct {
 	start    func() <-chan error    // starts the child; nil = it took over, an error = it is gone
 	messages <-chan message         // what the child says
 	flush    func() []message       // what it said and messages did not yet deliver; the child is gone
+	admit    func(message) error    // what keeps a child that says hello from being the next generation
 	send     func(message)          // never waits
 	kill     func(pid int) error    // SIGKILL; pid 0 = find it
+	survived func() <-chan struct{} // closed at the child's exit; nil = it is gone with the process between, or there is none
 	words    func(exit error) error // the child's own words, for one that just exited
 	progress func(Progress)
 	limits   Limits
@@ -95,14 +97,24 @@ func (a *attempt) run(ctx context.Context) error {
 	result := a.start()
 	a.ready = timer(a.limits.Ready)
 	done := ctx.Done()
+	var gone <-chan struct{} // of a child whose process between has died
+	var exit error
 	for {
+		if gone != nil && a.owner {
+			return nil
+		}
 		select {
-		case err := <-result:
-			if err == nil {
+		case exit = <-result:
+			if exit == nil {
 				a.confirm()
 				return nil
 			}
-			return a.refusal(err)
+			if gone = a.survived(); gone == nil {
+				return a.refusal(exit)
+			}
+			a.abort(errParted)
+		case <-gone:
+			return a.refusal(exit)
 		case m, ok := <-a.messages:
 			if !ok {
 				a.messages = nil
@@ -124,6 +136,10 @@ func (a *attempt) run(ctx context.Context) error {
 		}
 	}
 }
+
+// errParted gives up a child whose end, and whose ready byte, the engine hears of no
+// more.
+var errParted = errors.New("the process between the two generations died")
 
 // confirm waits until the child that took over says that the service is its own: its
 // pid is where everybody looks by then. One that died meanwhile says nothing.
@@ -166,6 +182,8 @@ func (a *attempt) hear(m message) {
 			a.abort(errors.New("the child answers another upgrade"))
 		} else if m.Protocol < 1 {
 			a.abort(fmt.Errorf("the child speaks protocol %d, this build speaks %d", m.Protocol, protocol))
+		} else if err := a.admit(m); err != nil {
+			a.abort(err)
 		} else if a.cause == nil {
 			a.enter(StageInit)
 		} else { // given up before it could hear it

@@ -33,7 +33,8 @@ type trial struct {
 	err    error
 	began  time.Time
 
-	takesOver bool // when it is told to
+	takesOver bool          // when it is told to
+	gone      chan struct{} // closed at its exit; nil = nobody is between
 
 	mu     sync.Mutex
 	sent   []message
@@ -53,10 +54,12 @@ func try(t *testing.T, l Limits) *trial {
 	tr.a = &attempt{
 		start:    func() <-chan error { return tr.result },
 		messages: tr.say,
+		admit:    func(message) error { return nil },
 		flush:    func() []message { return tr.rest },
 		send:     tr.hear,
 		kill:     tr.kill,
 		words:    func(exit error) error { return exit },
+		survived: func() <-chan struct{} { return tr.gone },
 		progress: func(p Progress) { tr.note(func() { tr.stages = append(tr.stages, p.Stage) }) },
 		limits:   l,
 		nonce:    "N",
@@ -81,7 +84,11 @@ func (tr *trial) hear(m message) {
 
 func (tr *trial) kill(pid int) error {
 	tr.note(func() { tr.killed = append(tr.killed, killing{pid, time.Since(tr.began)}) })
-	tr.result <- errKilled
+	if tr.gone != nil {
+		close(tr.gone)
+	} else {
+		tr.result <- errKilled
+	}
 	return nil
 }
 
@@ -264,6 +271,67 @@ func TestCommitTimeout(t *testing.T) {
 			tr.kills()
 		})
 	})
+}
+
+// TestBetweenDies: who is told of the child's exit, and of its commit, hears of
+// neither, because the process between has died.
+func TestBetweenDies(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		play  func(*trial)
+		stage string // "" = it commits
+		words string
+		says  string
+		kills []killing
+	}{
+		"leaves": {func(tr *trial) { tr.exit(errExit); synctest.Wait(); close(tr.gone) },
+			StageInit, errParted.Error(), "abort", nil},
+		"hangs": {func(tr *trial) { tr.exit(errExit) },
+			StageInit, errParted.Error(), "abort", []killing{{childPID, abortGrace}}},
+		"serves": {func(tr *trial) { tr.serving().exit(errExit) },
+			StageProbation, errParted.Error(), "abort", []killing{{childPID, usual.Drain + drainGrace}}},
+		"told, commits": {func(tr *trial) {
+			tr.serving().says()
+			time.Sleep(usual.Probation)
+			tr.exit(errExit).says()
+			tr.say <- message{Type: typeCommitted}
+		}, "", "", "go", nil},
+		"told, has said that it commits": {func(tr *trial) {
+			tr.serving()
+			time.Sleep(usual.Probation)
+			tr.say <- message{Type: typeCommitted}
+			tr.exit(errExit)
+		}, "", "", "go", nil},
+		"told, dies": {func(tr *trial) {
+			tr.serving()
+			time.Sleep(usual.Probation)
+			tr.exit(errKilled).says()
+			close(tr.gone)
+		}, StageCommit, errKilled.Error(), "go", nil},
+		"told, hangs": {func(tr *trial) {
+			tr.serving()
+			time.Sleep(usual.Probation)
+			tr.exit(errKilled)
+		}, StageCommit, "it was told to take over and did not", "go", []killing{{childPID, usual.Probation + abortGrace + confirmTime}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tr := try(t, usual)
+				tr.gone = make(chan struct{})
+				c.play(tr.run().hello())
+				if c.stage == "" {
+					tr.commits()
+				} else {
+					tr.refuses(childPID, c.stage, c.words)
+				}
+				if got := tr.says(); got != c.says {
+					t.Errorf("the child was told %q", got)
+				}
+				tr.kills(c.kills...)
+			})
+		})
+	}
 }
 
 func TestReadyTimeout(t *testing.T) {
@@ -561,6 +629,24 @@ func TestWrongHello(t *testing.T) {
 			tr.kills(killing{childPID, abortGrace})
 		})
 	}
+}
+
+// TestChildThatIsNotAdmitted is refused before it serves.
+func TestChildThatIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := try(t, Limits{})
+		tr.a.admit = func(m message) error {
+			if m.PID != childPID {
+				t.Errorf("asked for %+v", m)
+			}
+			return errors.New("who are you?")
+		}
+		tr.run()
+		tr.say <- message{Type: typeHello, Protocol: protocol, Nonce: "N", PID: childPID}
+		tr.refuses(childPID, StageStart, "who are you?")
+		tr.kills(killing{childPID, abortGrace})
+	})
 }
 
 // TestNewerChild: what this build does not know does not disturb it.

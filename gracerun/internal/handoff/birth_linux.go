@@ -40,6 +40,8 @@ type birth struct {
 	pid      int
 	version  string
 	child    *process // once it spoke
+	asked    bool     // for a process between
+	between  *process // between it and this process; nil = it is this one's child
 }
 
 type packet struct {
@@ -58,7 +60,7 @@ func (s *Self) conceive(e Estate) (*birth, error) {
 }
 
 func (b *birth) open(e Estate) error {
-	b.daemon = e.Daemon
+	b.daemon, b.asked = e.Daemon, e.Between
 	var err error
 	if b.ch, b.theirs, err = newPair(); err != nil {
 		return err
@@ -96,10 +98,12 @@ func (b *birth) attempt(l Limits, progress func(Progress)) *attempt {
 	return &attempt{
 		start:    b.start,
 		messages: b.messages,
+		admit:    b.admit,
 		flush:    b.flush,
 		send:     b.ch.tell,
 		kill:     b.kill,
 		words:    b.words,
+		survived: b.survived,
 		progress: func(p Progress) {
 			if p.PID != b.pid {
 				b.pid = p.PID
@@ -112,6 +116,27 @@ func (b *birth) attempt(l Limits, progress func(Progress)) *attempt {
 		nonce:  b.nonce,
 	}
 }
+
+// admit sees that whoever follows this generation from outside can follow the next one.
+func (b *birth) admit(hello message) error {
+	if b.s.anchor != nil && !hello.Anchor || b.asked && hello.Parent == 0 {
+		return errOldBuild
+	}
+	if !b.asked {
+		return nil
+	}
+	var err error
+	if b.between, err = openChild(hello.Parent); err == nil || errors.Is(err, unix.ESRCH) { // its exit follows
+		return nil
+	}
+	return errNotAdopted
+}
+
+// Why a child is refused that would be nobody's when this process has ended.
+var (
+	errOldBuild   = errors.New("the new program is of an older build, which whoever follows this process (a service manager, or the process that keeps the pid) could not follow: stop the service and start it")
+	errNotAdopted = errors.New("whoever follows this process cannot follow the new one, which is another's child: is it started by a script that does not exec it?")
+)
 
 // start has tableflip start the child. Its answer, whenever it comes, is the
 // result: nil for the ready byte, else an error when the child is gone.
@@ -174,12 +199,25 @@ func (b *birth) flush() (rest []message) {
 
 func (b *birth) kill(pid int) error {
 	if b.child != nil {
-		return b.child.kill()
+		err := b.child.kill()
+		if b.between != nil {
+			b.between.kill() // it may be stopped, and not notice
+		}
+		return err
 	}
 	if !b.sweep() && pid == 0 {
 		return errors.New("no process has its channel")
 	}
 	return nil
+}
+
+// survived is asked when the engine's child has ended: a process between, which the
+// generation may have survived. It returns what tells of its end then, else nil.
+func (b *birth) survived() <-chan struct{} {
+	if b.between == nil || b.child == nil || !b.child.alive() {
+		return nil
+	}
+	return b.child.exited()
 }
 
 // sweep ends every process that has the channel where tableflip put it: a child
@@ -235,6 +273,7 @@ func (b *birth) findChildren() ([]int, error) {
 // end makes the child the successor, or removes what is left of it.
 func (b *birth) end(committed bool) {
 	if committed {
+		b.part()
 		b.succeed()
 		b.ch = nil // it is the successor's
 	} else {
@@ -248,6 +287,22 @@ func (b *birth) end(committed bool) {
 	// tableflip leaves three descriptors of a failed attempt, and the time-out
 	// it armed, to the garbage collector.
 	runtime.GC()
+}
+
+// partTime is what a process may need to die.
+const partTime = time.Second
+
+// part ends the process between: then the successor has the parent that it is to
+// have.
+func (b *birth) part() {
+	if b.between == nil {
+		return
+	}
+	b.between.kill()
+	select {
+	case <-b.between.exited():
+	case <-time.After(partTime):
+	}
 }
 
 func (b *birth) succeed() {
@@ -319,6 +374,9 @@ func (b *birth) close() {
 		b.theirs.Close()
 	}
 	closeAll(append(b.dups, b.crash, b.me))
+	if b.between != nil {
+		b.between.close()
+	}
 	if b.ch != nil {
 		b.ch.close()
 		if b.child != nil {

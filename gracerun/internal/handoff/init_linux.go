@@ -28,15 +28,17 @@ var inherited = inherit()
 
 // An inheritance is the child's side of an upgrade, up to the commit.
 type inheritance struct {
-	err     error // why it cannot be used
-	start   message
-	ch      *channel
-	upg     *tableflip.Upgrader
-	hup     chan os.Signal // a HUP that came before the App listened
-	release func()         // ends the relay: tableflip then allows the next upgrade
-	output  []replacement  // of standard descriptors, at the commit
-	caught  chan struct{}  // closed when hup is listened on
-	claimed chan struct{}  // holds one token: the first App of the right name takes it
+	err       error // why it cannot be used
+	start     message
+	ch        *channel
+	upg       *tableflip.Upgrader
+	anchor    *anchorLine    // nil where there is none
+	hup       chan os.Signal // a HUP that came before the App listened
+	abandoned *time.Timer    // see endIfAbandoned; nil = there is no limit
+	release   func()         // ends the relay: tableflip then allows the next upgrade
+	output    []replacement  // of standard descriptors, at the commit
+	caught    chan struct{}  // closed when hup is listened on
+	claimed   chan struct{}  // holds one token: the first App of the right name takes it
 }
 
 // inherit runs before main, so that a HUP does not kill a child that is busy
@@ -71,14 +73,15 @@ func (in *inheritance) open() error {
 	if in.start, fds, err = in.ch.recv(); err != nil {
 		return fmt.Errorf("first message: %w", err)
 	}
-	in.ch.tell(message{Type: typeHello, Protocol: protocol, Nonce: in.start.Nonce, Generation: in.start.Generation, PID: os.Getpid()})
+	for i, it := range in.start.Items {
+		in.accept(it.Kind, fds[i])
+	}
+	in.endIfAbandoned(time.Duration(in.start.Ready))
+	in.sayHello()
 	if in.start.Daemon {
 		// Its output may be a pipe that the predecessor reads. Caught, the
 		// signal of a broken one is an error of the write, no more.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	}
-	for i, it := range in.start.Items {
-		in.accept(it.Kind, fds[i])
 	}
 	if in.release, err = relay(); err != nil {
 		return err
@@ -87,6 +90,17 @@ func (in *inheritance) open() error {
 	in.upg, err = newEngine()
 	os.Unsetenv(early.Sentinel)
 	return err
+}
+
+func (in *inheritance) sayHello() {
+	hello := message{
+		Type: typeHello, Protocol: protocol, Nonce: in.start.Nonce, Generation: in.start.Generation,
+		Anchor: in.anchor != nil, PID: os.Getpid(),
+	}
+	if in.start.Between {
+		hello.Parent = os.Getppid()
+	}
+	in.ch.tell(hello)
 }
 
 // accept takes fd over, which came with the start message.
@@ -98,6 +112,9 @@ func (in *inheritance) accept(kind string, fd int) {
 		f := os.NewFile(uintptr(fd), kind)
 		debug.SetCrashOutput(f, debug.CrashOptions{})
 		f.Close() // it has its own duplicate
+	case kindAnchor:
+		in.anchor = newAnchorLine(fd)
+		in.anchor.say(early.AnchorComing)
 	case kindOutput:
 		in.output = append(in.output, replacement{syscall.Stdout, fd, inode(syscall.Stdout)})
 	case kindErrorOutput:

@@ -21,7 +21,7 @@ import (
 func helpers() map[string]func() error {
 	return map[string]func() error{
 		"stranger": stranger, "name": name, "workdir": workdir, "stdio": stdio,
-		"daemon": daemon, "launcher": launcher,
+		"daemon": daemon, "launcher": launcher, "generation": generation,
 	}
 }
 

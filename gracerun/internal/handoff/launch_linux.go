@@ -57,7 +57,7 @@ type delivery struct {
 
 func prepare(l Launch, e Estate) (*delivery, error) {
 	d := &delivery{Launch: l}
-	e.Daemon = true
+	e.Daemon, e.Between = true, false // a launch has its own
 	err := d.openOutput(&e)
 	if err == nil {
 		err = d.openPipes()

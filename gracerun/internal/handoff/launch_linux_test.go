@@ -69,7 +69,7 @@ func end(t *testing.T, pid int, sig syscall.Signal) syscall.WaitStatus {
 	return reap(t, pid)
 }
 
-func reap(t *testing.T, pid int) (status syscall.WaitStatus) {
+func reap(t testing.TB, pid int) (status syscall.WaitStatus) {
 	t.Helper()
 	for {
 		_, err := syscall.Wait4(pid, &status, 0, nil)
@@ -122,7 +122,7 @@ const (
 	statTerminal
 )
 
-func stat(t *testing.T, pid int) []string {
+func stat(t testing.TB, pid int) []string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	check(t, err)
@@ -130,7 +130,7 @@ func stat(t *testing.T, pid int) []string {
 }
 
 // parentOf also is the process between, before the commit.
-func parentOf(t *testing.T, pid int) int {
+func parentOf(t testing.TB, pid int) int {
 	t.Helper()
 	parent, err := strconv.Atoi(stat(t, pid)[statParent])
 	check(t, err)
@@ -193,7 +193,7 @@ func strays(t *testing.T) (links []string) {
 }
 
 // openFilesOf says to what each descriptor leads.
-func openFilesOf(t *testing.T, pid int) map[int]string {
+func openFilesOf(t testing.TB, pid int) map[int]string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)

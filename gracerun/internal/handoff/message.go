@@ -34,27 +34,35 @@ const (
 	typeReleased  = "released"  // older to its successor, which passes it on: an exclusive task is free
 	typeUpgrade   = "upgrade"   // older to its successor, which passes it on: an upgrade was asked of me; it is yours
 	typeUpgraded  = "upgraded"  // back to who passed it on: the result of that upgrade
+	typeMain      = "main"      // older to its successor: the service manager follows you now
 )
 
 // A message is one JSON object. Fields that a type does not use are absent.
 type message struct {
 	Type string `json:"type"`
 
+	Between bool `json:"between,omitempty"` // start: a process is to stand between the two; early.AskBetween
+
 	Protocol   int    `json:"protocol,omitempty"`   // start, hello
 	App        string `json:"app,omitempty"`        // start: the App's name
 	Nonce      string `json:"nonce,omitempty"`      // start, hello: names this attempt
-	Generation int    `json:"generation,omitempty"` // start, hello: of the new process
+	Generation int    `json:"generation,omitempty"` // start, hello: of the new process; main: of who is followed
 	Asked      int64  `json:"asked,omitempty"`      // start: when the upgrade was asked for, Unix nanoseconds
+	Ready      int64  `json:"ready,omitempty"`      // start: how long the new process may take to serve, nanoseconds
 	Total      int    `json:"total,omitempty"`      // start: items in the files messages that follow
 	Daemon     bool   `json:"daemon,omitempty"`     // start: the service is a daemon
 	Dir        string `json:"dir,omitempty"`        // start: what the App's relative paths begin at
 	RunDir     string `json:"run_dir,omitempty"`    // start: the run directory, where the App does not say which
 
 	History json.RawMessage `json:"history,omitempty"` // start: the App's
+	Manager json.RawMessage `json:"manager,omitempty"` // start: the App's, and never left out
 
 	Items []item `json:"items,omitempty"` // start, files: one for each descriptor of the packet
 
+	Anchor bool `json:"anchor,omitempty"` // hello: it has got the line to the process that keeps the pid
+
 	PID     int    `json:"pid,omitempty"`     // hello, upgraded
+	Parent  int    `json:"parent,omitempty"`  // hello: the parent's pid, where a process was to stand between
 	Version string `json:"version,omitempty"` // serving
 	Stage   string `json:"stage,omitempty"`   // stage, failed, upgraded
 	Error   string `json:"error,omitempty"`   // failed, upgraded; abort: the reason
@@ -89,6 +97,7 @@ type item struct {
 // Kinds of items.
 const (
 	kindCrash   = "crash"   // a memfd for the text of a panic
+	kindAnchor  = "anchor"  // the line to the process that keeps the pid
 	kindLock    = "lock"    // the locked descriptor of the pid file
 	kindSocket  = "socket"  // a listening socket, or whatever the service added
 	kindProcess = "process" // the pidfd of an older generation

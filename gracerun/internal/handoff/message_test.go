@@ -21,9 +21,9 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func examples() []message {
 	const nonce, moment = "N5YDQ2", 1767225600000000000
 	return []message{
-		{Type: typeStart, Protocol: protocol, App: "hello", Nonce: nonce, Generation: 3, Asked: moment, Total: 6,
-			Daemon: true, History: json.RawMessage(`[{"from":1,"to":2}]`),
-			Items: []item{{Kind: kindCrash}, {Kind: kindOutput}, {Kind: kindErrorOutput}}},
+		{Type: typeStart, Between: true, Protocol: protocol, App: "hello", Nonce: nonce, Generation: 3, Asked: moment, Ready: 60e9, Total: 6,
+			Daemon: true, History: json.RawMessage(`[{"from":1,"to":2}]`), Manager: json.RawMessage(`{"notify":"/run/systemd/notify"}`),
+			Items: []item{{Kind: kindCrash}, {Kind: kindAnchor}, {Kind: kindOutput}, {Kind: kindErrorOutput}}},
 		{Type: typeFiles, Items: []item{
 			{Kind: kindLock},
 			{Kind: kindProcess, Generation: 2, PID: 4712, Version: "v1.2.0", Since: moment},
@@ -33,7 +33,7 @@ func examples() []message {
 			{Kind: kindSocket, Socket: &listener.Handle{Network: "unix", Address: "/run/hello/s", Path: "/run/hello/s", Dev: 26, Ino: 1801}},
 			{Kind: kindSocket, Socket: &listener.Handle{Name: "journal"}},
 		}},
-		{Type: typeHello, Protocol: protocol, Nonce: nonce, Generation: 3, PID: 4713},
+		{Type: typeHello, Protocol: protocol, Nonce: nonce, Generation: 3, Anchor: true, PID: 4713, Parent: 4712},
 		{Type: typeStage, Stage: StageSetup},
 		{Type: typeServing, Version: "v1.3.0"},
 		{Type: typeFailed, Stage: StageListen, Error: "listen tcp :80: bind: permission denied"},
@@ -48,6 +48,7 @@ func examples() []message {
 		{Type: typeLeaving},
 		{Type: typeReleased, Name: "nightly", Due: moment},
 		{Type: typeUpgrade, ID: 1, Reload: true},
+		{Type: typeMain, Generation: 3},
 		{Type: typeUpgraded, ID: 1, PID: 4714, Stage: StageSetup, Error: "no database"},
 	}
 }
@@ -96,13 +97,17 @@ func TestFrame(t *testing.T) {
 	}
 }
 
-// TestStartPrefix: the first packet is known by its first bytes, before there is
-// a decoder.
+// TestStartPrefix: the first packet, and what it asks for, is known by its first
+// bytes, before there is a decoder.
 func TestStartPrefix(t *testing.T) {
 	t.Parallel()
-	frame, err := encode(examples()[0])
-	if err != nil || !strings.HasPrefix(string(frame[frameHeader:]), early.StartPrefix) {
-		t.Errorf("it begins with %q, %v", frame, err)
+	for between, want := range map[bool]string{true: early.StartPrefix + early.AskBetween, false: early.StartPrefix + `"protocol":`} {
+		m := examples()[0]
+		m.Between = between
+		frame, err := encode(m)
+		if err != nil || !strings.HasPrefix(string(frame[frameHeader:]), want) {
+			t.Errorf("it begins with %q, %v", frame, err)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ type Legacy struct {
 
 	Daemon, Launched bool
 	Dir, RunDir      string
-	History          json.RawMessage
+	History, Manager json.RawMessage
 }
 
 // Estate is what a generation leaves to the next.
@@ -51,6 +51,8 @@ type Estate struct {
 	Dir     string
 	RunDir  string
 	History json.RawMessage
+	Manager json.RawMessage
+	Between bool
 }
 
 // AbsoluteName does nothing: nobody starts this program again.
@@ -93,3 +95,9 @@ func (*channel) tell(message) {}
 
 // Inherited reports whether a predecessor started this process.
 func Inherited() bool { return false }
+
+// BecomeAnchor does nothing: where there are no upgrades the pid is stable.
+func BecomeAnchor() error { return nil }
+
+// Anchored reports that nobody else keeps the pid.
+func Anchored() (pid int, ok bool) { return 0, false }

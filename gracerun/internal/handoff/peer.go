@@ -104,6 +104,10 @@ func (p *Peer) Released(name string, due time.Time) {
 // because it failed.
 func (p *Peer) Leaving() { p.ch.tell(message{Type: typeLeaving}) }
 
+// Main tells a generation that the service manager, if there is one, has taken it
+// for the main process of the service. Its predecessor does, and who has overtaken it.
+func (p *Peer) Main() { p.ch.tell(message{Type: typeMain, Generation: p.Generation}) }
+
 // Upgrade passes a request for an upgrade on to the generation that owns the
 // service, or, with reload, one to reread its configuration, as an upgrade does,
 // too. It answers with Upgraded and the same id.
@@ -132,6 +136,10 @@ type (
 		Peer    *Peer
 		Leaving bool
 	}
+	// Main: the service manager follows that generation now. It is another than this
+	// one if this one took over before its predecessor had heard of it, which does not
+	// hear of it any more.
+	Main struct{ Generation int }
 	// Hurry: From waits for this generation.
 	Hurry struct{ From *Peer }
 	// InHand: what From still has in hand.
@@ -145,6 +153,9 @@ type (
 	// Stop: the service stops, and this generation must be done within the
 	// given time; 0 means no limit.
 	Stop struct{ Within time.Duration }
+	// Unanchored: the process that kept the pid is dead, and the supervisor that
+	// watched it believes that the service is, too.
+	Unanchored struct{}
 	// Released: an exclusive task is free, and due next at Due; zero where
 	// there is no such moment.
 	Released struct {

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gracerun/grace/listener"
 )
 
 // A process is a handle (pidfd_open(2)) that names one process for ever: its pid
@@ -25,6 +27,27 @@ func openProcess(pid int) (*process, error) {
 	p := newProcess(os.NewFile(uintptr(fd), "pidfd"))
 	p.exited()
 	return p, nil
+}
+
+// openChild refuses what is no child of this process: a pid that another says is not to
+// be trusted with a signal. The error of one that has ended is ESRCH.
+func openChild(pid int) (*process, error) {
+	p, err := openProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	listener.Control([]syscall.Conn{p}, func(fds []int) error {
+		err = unix.Waitid(unix.P_PIDFD, fds[0], nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return nil
+	})
+	if err == nil {
+		return p, nil
+	}
+	if !p.alive() { // it ended meanwhile, and somebody has buried it
+		err = unix.ESRCH
+	}
+	p.close()
+	return nil, err
 }
 
 // newProcess takes f over.

@@ -109,3 +109,26 @@ func TestCloseEndsTheWatch(t *testing.T) {
 		t.Error("a closed handle kills")
 	}
 }
+
+// TestOpenChild: nobody but a child of this process is to be had by its pid.
+func TestOpenChild(t *testing.T) {
+	t.Parallel()
+	for _, pid := range []int{0, -1, 1, os.Getpid(), os.Getppid()} {
+		if p, err := openChild(pid); err == nil || errors.Is(err, unix.ESRCH) {
+			t.Errorf("pid %d is no child: %v, %v", pid, p, err)
+		}
+	}
+	cmd, end := sleeper(t)
+	p, err := openChild(cmd.Process.Pid)
+	check(t, err)
+	defer p.close()
+	end()
+	<-p.exited()
+	zombie, err := openChild(cmd.Process.Pid) // one that is not reaped is a child
+	check(t, err)
+	zombie.close()
+	check(t, cmd.Wait()) // openChild has left it its status
+	if p, err := openChild(cmd.Process.Pid); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("one that was reaped is there: %v, %v", p, err)
+	}
+}

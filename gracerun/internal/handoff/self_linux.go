@@ -26,7 +26,8 @@ type Self struct {
 	upg       *tableflip.Upgrader
 	noUpg     error // why this process cannot upgrade
 	in        *inheritance
-	pred      *Peer // whose child this is, until the commit
+	anchor    *anchorLine // nil where no other process keeps the pid
+	pred      *Peer       // whose child this is, until the commit
 	events    chan any
 	closed    chan struct{}
 	wg        sync.WaitGroup
@@ -51,6 +52,7 @@ type Legacy struct {
 	RunDir   string          // the run directory, where the App does not say which; "" = not said
 	Launched bool            // the predecessor is the launcher, which is no generation
 	History  json.RawMessage // the Estate's; nil when there was none, or it was too long
+	Manager  json.RawMessage // the Estate's
 }
 
 // Claim makes the hand-over the business of the App called name. The engine
@@ -73,11 +75,15 @@ func Claim(name string) (*Self, error) {
 		return s, nil
 	}
 	s.in = inherited
+	if s.in.abandoned != nil {
+		s.in.abandoned.Stop()
+	}
 	s.generation = inherited.start.Generation
 	if inherited.err != nil {
 		return s, inherited.err
 	}
 	s.upg = inherited.upg
+	s.holdOn(inherited.anchor)
 	return s, s.receive()
 }
 
@@ -92,6 +98,7 @@ func (s *Self) claimEngine() {
 		return
 	}
 	s.upg = upg
+	s.holdOn(firstLine)
 	s.settle()
 }
 
@@ -124,7 +131,8 @@ func (s *Self) receive() error {
 		FDs:     make([]int, 0, start.Total),
 		Asked:   time.Unix(0, start.Asked),
 		From:    start.Generation - 1,
-		Daemon:  start.Daemon, Dir: start.Dir, RunDir: start.RunDir, Launched: start.Generation == 1, History: start.History,
+		Daemon:  start.Daemon, Dir: start.Dir, RunDir: start.RunDir, Launched: start.Generation == 1,
+		History: start.History, Manager: start.Manager,
 	}
 	peers := map[int]*Peer{}
 	err := s.receiveFiles(start.Total, peers)
@@ -259,6 +267,7 @@ func (s *Self) Events() <-chan any { return s.events }
 // signal to the App.
 func (s *Self) HUP() bool {
 	if s.in == nil {
+		s.anchor.say(early.AnchorMain) // from now on it can have one
 		return false
 	}
 	<-s.in.caught
@@ -312,6 +321,7 @@ func (s *Self) Commit(own func()) {
 	// The one error it can have is a predecessor that is dead: then the
 	// service is ours all the same.
 	s.settle()
+	s.anchor.say(early.AnchorMain) // not before: until then the predecessor may serve on
 	own()
 	s.in.release()
 	s.in.ch.tell(message{Type: typeCommitted})
@@ -374,6 +384,8 @@ func event(p *Peer, m message) any {
 		return Reopen{}
 	case typeStop, typeAbort:
 		return Stop{Within: time.Duration(m.Within)}
+	case typeMain:
+		return Main{Generation: m.Generation}
 	case typeReleased:
 		return Released{Name: m.Name, Due: moment(m.Due)}
 	case typeUpgrade:
@@ -420,6 +432,7 @@ func (s *Self) Successor() *Peer {
 // way: the engine would kill the child.
 func (s *Self) Close() {
 	close(s.closed)
+	s.anchor.stopReading()
 	if s.upg != nil {
 		s.upg.Stop()
 		<-s.upg.Exit()
@@ -435,4 +448,5 @@ func (s *Self) Close() {
 	for _, p := range peers {
 		p.close()
 	}
+	s.anchor.close()
 }

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -259,6 +260,7 @@ func TestEvents(t *testing.T) {
 		{message{Type: typeInHand, Names: []string{"mail: 1"}}, InHand{From: p, Work: []Work{{Name: "mail: 1"}}}},
 		{message{Type: typeInHand}, InHand{From: p}},
 		{message{Type: typeReopen}, Reopen{}},
+		{message{Type: typeMain, Generation: 2}, Main{Generation: 2}},
 		{message{Type: typeStop, Within: 5}, Stop{Within: 5}},
 		{message{Type: typeReleased, Name: "tick"}, Released{Name: "tick"}},
 		{message{Type: typeReleased, Name: "tick", Due: due.UnixNano()}, Released{Name: "tick", Due: due}},
@@ -422,6 +424,21 @@ func TestLongHistory(t *testing.T) {
 		if _, err := encode(p.m); err != nil || (p.m.History != nil) != c.kept {
 			t.Errorf("%s: %v, kept %t", name, err, p.m.History != nil)
 		}
+	}
+}
+
+// TestManagerIsKept: what the App needs to know of its service manager is the last
+// to be left out.
+func TestManagerIsKept(t *testing.T) {
+	t.Parallel()
+	null, long := open(t, os.DevNull), json.RawMessage(`["`+strings.Repeat("x", maxFrame*2/3)+`"]`)
+	p := new(Self).startPacket(Estate{History: long, Manager: long}, "N", null, 0)
+	if _, err := encode(p.m); err != nil || p.m.History != nil || len(p.m.Manager) != len(long) {
+		t.Errorf("%v, with a history of %d and a manager of %d bytes", err, len(p.m.History), len(p.m.Manager))
+	}
+	b, err := (&Self{exit: make(chan struct{})}).conceive(Estate{Manager: append(append(json.RawMessage(`[`), long...), append(append(json.RawMessage(`,`), long...), ']')...)})
+	if err == nil || b != nil || !strings.HasPrefix(err.Error(), "queue start: encode start: ") {
+		t.Errorf("a manager that is too long: %v", err)
 	}
 }
 

@@ -28,6 +28,15 @@ type Estate struct {
 	Dir     string          // what the App's relative paths begin at
 	RunDir  string          // the run directory, where the App does not say which
 	History json.RawMessage // the App's own; not handed on when it is too long
+	Manager json.RawMessage // the App's own; what makes the first message too long is refused
+
+	// Between starts the successor through a process of its own, which is gone when
+	// Upgrade returns nil: then whoever adopts orphans here (a service manager, or any
+	// other subreaper) is the successor's parent. The cost is one more start of the
+	// program. An older build does not know it, and stays the child of this process.
+	Between bool
+
+	ready time.Duration // Limits.Ready; 0 = none
 
 	null   *os.File // of Start: what replaces the daemon's output at the commit,
 	silent []string // as these kinds of items
@@ -50,7 +59,9 @@ func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, prog
 	if err := s.waitForRoom(ctx, l.Generations, progress); err != nil {
 		return err
 	}
-	b, err := s.conceive(estate())
+	e := estate()
+	e.ready = l.Ready
+	b, err := s.conceive(e)
 	if err != nil {
 		return &Refusal{Stage: StageStart, Err: err}
 	}
@@ -61,7 +72,7 @@ func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, prog
 
 // errFirst refuses what would commit, and then end the new process with the old
 // one (pid_namespaces(7)).
-var errFirst = errors.New("this is process 1, and with its end the kernel ends all others of its container: run the service below an init, as docker run --init does, or replace the container")
+var errFirst = errors.New("this is process 1, and with its end the kernel ends all others of its container: replace the container")
 
 // waitForRoom returns when one more generation may live. It asks the oldest to
 // hurry.
@@ -114,9 +125,12 @@ func (s *Self) packets(e Estate, nonce string, crash, me syscall.Conn) (packets 
 
 func (s *Self) startPacket(e Estate, nonce string, crash syscall.Conn, total int) packet {
 	p := packet{message{
-		Type: typeStart, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
-		Asked: e.Asked.UnixNano(), Total: total, Daemon: e.Daemon, Dir: e.Dir, RunDir: e.RunDir, History: e.History, Items: []item{{Kind: kindCrash}},
+		Type: typeStart, Between: e.Between, Protocol: protocol, App: e.App, Nonce: nonce, Generation: s.generation + 1,
+		Asked: e.Asked.UnixNano(), Ready: int64(e.ready), Total: total, Daemon: e.Daemon, Dir: e.Dir, RunDir: e.RunDir, History: e.History, Manager: e.Manager, Items: []item{{Kind: kindCrash}},
 	}, []syscall.Conn{crash}}
+	if s.anchor != nil {
+		p.m.Items, p.conns = append(p.m.Items, item{Kind: kindAnchor}), append(p.conns, s.anchor)
+	}
 	for _, kind := range e.silent {
 		p.m.Items, p.conns = append(p.m.Items, item{Kind: kind}), append(p.conns, e.null)
 	}

@@ -26,13 +26,7 @@ func between() {
 	}
 	give(Report{StepStarted, pid})
 	go leaveWithLauncher()
-	var status syscall.WaitStatus
-	for {
-		if _, err = syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
-			break
-		}
-	}
-	give(Report{StepEnded, int(status)})
+	give(Report{StepEnded, int(await(pid))})
 	syscall.Exit(0)
 }
 

@@ -1,9 +1,9 @@
 // Package early is the first of this module to run in a child: it hides the
 // hand-over's descriptors and variable before any package that can start a
 // command has been initialised. It also is all that runs in the process between
-// the launcher of a daemon and the daemon.
+// the launcher of a daemon and the daemon, or between two generations.
 //
-// It imports package syscall alone, and must: packages are initialised as soon
+// It imports package syscall, and what that does, and nothing else: packages are initialised as soon
 // as their imports are, in the order of their paths (the Go specification,
 // "Program initialization"), so that this one precedes everything that needs
 // package os, wherever it comes from.
@@ -25,8 +25,10 @@ const (
 )
 
 // Magic begins every message of the channel; four bytes of length and the body
-// follow. StartPrefix begins the body of the first.
+// follow. StartPrefix begins the body of the first, and AskBetween is next where a
+// process is to stand between the two generations.
 const (
 	Magic       = "GRUN"
 	StartPrefix = `{"type":"start",`
+	AskBetween  = `"between":true,`
 )

@@ -19,7 +19,11 @@ func init() {
 	if launch == "" && child == "" {
 		return
 	}
-	if !isPipe(Ready, syscall.O_WRONLY) || !isPipe(Names, syscall.O_RDONLY) || !hasStart(Channel) {
+	if !isPipe(Ready, syscall.O_WRONLY) || !isPipe(Names, syscall.O_RDONLY) {
+		return
+	}
+	started, asked := hasStart(Channel)
+	if !started {
 		return
 	}
 	if launch != "" && isStream(Reports) {
@@ -28,11 +32,15 @@ func init() {
 	if child == "" {
 		return
 	}
+	if asked && !startedBetween() {
+		standBetween()
+	}
 	handover = true
 	for _, fd := range []int{Ready, Names, Channel} {
 		syscall.CloseOnExec(fd)
 	}
 	syscall.Unsetenv(Sentinel)
+	syscall.Unsetenv(Between)
 }
 
 func isPipe(fd, mode int) bool {
@@ -49,14 +57,19 @@ func isStream(fd int) bool {
 	return err == nil && kind == syscall.SOCK_STREAM
 }
 
-// hasStart looks at the first packet without taking it.
-func hasStart(fd int) bool {
+// hasStart looks at the first packet without taking it. asked says that it wants a
+// process between the two generations.
+func hasStart(fd int) (started, asked bool) {
 	kind, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TYPE)
 	if err != nil || kind != syscall.SOCK_SEQPACKET {
-		return false
+		return false, false
 	}
 	const length = 4
-	head := make([]byte, len(Magic)+length+len(StartPrefix))
+	head := make([]byte, len(Magic)+length+len(StartPrefix)+len(AskBetween))
 	n, _, err := syscall.Recvfrom(fd, head, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return err == nil && n == len(head) && string(head[:len(Magic)]) == Magic && string(head[len(Magic)+length:]) == StartPrefix
+	if err != nil || n < len(Magic)+length || !has(string(head[:n]), Magic) {
+		return false, false
+	}
+	body := string(head[len(Magic)+length : n])
+	return has(body, StartPrefix), has(body, StartPrefix+AskBetween)
 }

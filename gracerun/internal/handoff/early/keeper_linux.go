@@ -112,40 +112,43 @@ func report(step byte, value int) { syscall.Write(KeepReport, Report{step, value
 
 // awaitChild leaves it a zombie, so that its pid stays its own.
 func awaitChild(pid int) (status int) {
+	info, errno := waitid(oneChild, pid, 0)
+	for errno == syscall.EINTR {
+		info, errno = waitid(oneChild, pid, 0)
+	}
 	const (
-		child    = 1          // P_PID of waitid(2)
-		leave    = 0x01000000 // WNOWAIT
-		exited   = 1          // CLD_EXITED
-		dumped   = 3          // CLD_DUMPED
-		infoSize = 128
+		exited = 1 // CLD_EXITED
+		dumped = 3 // CLD_DUMPED
 	)
-	var info [infoSize / 4]int32
-	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, child, uintptr(pid), uintptr(unsafe.Pointer(&info)), syscall.WEXITED|leave, 0, 0)
-		if errno != syscall.EINTR {
-			break
-		}
-	}
-	code, value := info[2], info[4+unsafe.Sizeof(uintptr(0))/4] // si_code, si_status: 64-bit systems have a gap
-	switch code {
+	switch info.code {
 	case exited:
-		return int(value) << 8
+		return int(info.status) << 8
 	case dumped:
-		return int(value) | 0x80
+		return int(info.status) | 0x80
 	}
-	return int(value)
+	return int(info.status)
 }
 
 // ignoreSignals that end a whole service: a keeper outlives it, as its program does.
 func ignoreSignals() {
-	action := [8]uintptr{1} // struct sigaction, with SIG_IGN
 	for _, sig := range []syscall.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU,
 	} {
-		const setSize = 8
-		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
+		handle(sig, ignoreAction)
 	}
+}
+
+// What handle takes: SIG_DFL and SIG_IGN.
+const (
+	defaultAction = iota
+	ignoreAction
+)
+
+func handle(sig syscall.Signal, action uintptr) {
+	sigaction := [8]uintptr{action}
+	const setSize = 8
+	syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&sigaction)), 0, setSize, 0, 0)
 }
 
 const (
