@@ -62,6 +62,14 @@ type App struct {
 	// in the error of Run. 0 means 30 s, negative no limit.
 	DrainTimeout time.Duration
 
+	// StopDelay is how long the service, when it is told to stop, goes on as before
+	// while [App.ReadyHandler] says that it is not ready: so load balancers look
+	// elsewhere before the drain begins. DrainTimeout counts from its end. It holds
+	// for SIGTERM, the stop verb and the end of Run's context; a second SIGTERM, and
+	// SIGINT, go on to the drain at once, and an upgrade has no delay: the successor
+	// is ready. 0 and negative mean none.
+	StopDelay time.Duration
+
 	// Linger is how long, in a drain, an idle keep-alive connection may wait
 	// for a last request. A connection that has never sent a byte gets 5 s
 	// more; with TLS, one that has not asked for anything yet gets them after
@@ -72,6 +80,17 @@ type App struct {
 	// and the new one included. At the limit an upgrade waits for the oldest.
 	// 0 means 4, negative no limit; 1 allows no upgrade and is a fault.
 	Generations int
+
+	// StablePID has the process that was started stay, with its pid, over all
+	// upgrades: the service runs in a child of it, and so do its successors. It
+	// executes the program once more to be a small process that passes signals on,
+	// reaps orphans, and ends as the service does. So main runs twice up to Run, as
+	// it does for an upgrade. It is for supervisors that follow the pid which they
+	// have started. It is always so in process 1 of a container, and the run verb
+	// does it unasked where it sees such a supervisor: an init (its parent is process
+	// 1), systemd with Type=simple or exec, supervisord. The start verb does not use
+	// it. On systems without upgrades it changes nothing.
+	StablePID bool
 
 	// Setup opens what the service needs and registers work. It runs in each
 	// process that will serve, before its sockets open and within
@@ -84,6 +103,15 @@ type App struct {
 	// means that the old generation serves on. In the first generation an
 	// error ends the start. ctx ends when the start is given up.
 	Check func(ctx context.Context) error
+
+	// Health says whether the process is still of use: nil means yes. It is asked
+	// by [App.LiveHandler], and the watchdog of the service manager is kept only
+	// while it returns nil: after an error, or when it takes too long, the service is
+	// restarted. So it is about this process (a deadlock, a pool that does not
+	// recover), not about others that it needs. It is called from the first ready
+	// until the first Cleanup, in the drain, too, and may be called by several at
+	// once. ctx ends when nobody waits for the answer any more. nil means yes.
+	Health func(ctx context.Context) error
 
 	// Reload rereads the configuration, in this process. It should look at all
 	// of it before it uses any: after an error the service goes on as before,
@@ -205,6 +233,8 @@ type cleanup struct {
 	f    func(context.Context) error
 }
 
+const defaultDrainTimeout = 30 * time.Second
+
 // register runs f, which adds to a.work, where registration is allowed. An error
 // of f is a fault that Run returns.
 func (a *App) register(what string, f func(*registry) error) {
@@ -295,7 +325,7 @@ func (a *App) version() string {
 			return s.Value[:min(len(s.Value), 12)]
 		}
 	}
-	return info.Main.Version
+	return strings.Trim(info.Main.Version, "()") // "(devel)" without version control
 }
 
 func (a *App) logger() *slog.Logger {

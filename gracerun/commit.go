@@ -32,9 +32,7 @@ func (l *life) own() {
 		l.writePID()
 	}
 	l.ownLogs()
-	if err := l.sockets.CloseUnused(); err != nil {
-		l.log.Error("closing dropped sockets", "error", err)
-	}
+	l.ownSockets()
 	now := time.Now()
 	took := now.Sub(l.since)
 	if legacy := l.self.Legacy(); legacy != nil {
@@ -67,6 +65,10 @@ func (l *life) beginOwning() {
 		l.socket().serve(l.service(), l.log)
 	} else {
 		l.self.Commit(func() {}) // the launcher hears of it last
+	}
+	if !l.replaces() {
+		l.beFollowed()
+		l.herald.ready(l.managerStatus()) // HUP is caught: newer managers look before they send one
 	}
 	l.nextUpgrade() // a HUP that came early
 }

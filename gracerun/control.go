@@ -218,6 +218,8 @@ func (l *life) steerer(do func(*life, string, *task) error, successor func(conte
 func (a *App) readOnly() control.Service {
 	return control.Service{
 		Status: func() control.Status { return a.Status().wire() },
+		Ready:  a.readiness,
+		Live:   a.liveness,
 		Changed: func() <-chan struct{} {
 			if l := a.running(); l != nil {
 				return l.nextChange()
@@ -235,7 +237,7 @@ func (a *App) readOnly() control.Service {
 
 // Handler returns what the control socket shows and nothing that it does, for the
 // service's own mux: GET on "status" (JSON), "metrics" (for Prometheus), "healthz",
-// "events" (server-sent), and a page for people at the root. Below a prefix use
+// "readyz" and "livez" (see [App.ReadyHandler] and [App.LiveHandler]), "events" (server-sent), and a page for people at the root. Below a prefix use
 // [http.StripPrefix]. Who may see it is the caller's business.
 func (a *App) Handler() http.Handler { return control.ReadOnly(a.readOnly()) }
 

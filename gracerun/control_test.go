@@ -102,7 +102,7 @@ func TestHandler(t *testing.T) {
 	}
 	s := start(t, &app)
 	for path, want := range map[string]string{
-		"status": `"state":"ready"`, "healthz": "ok", "metrics": "gracerun_", "": "<html",
+		"status": `"state":"ready"`, "healthz": "ok", "readyz": "ready", "livez": "alive", "metrics": "gracerun_", "": "<html",
 	} {
 		if code, body := ask("GET", path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("GET %s: %d, and no %s in %s", path, code, want, body)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 	"github.com/gracerun/grace/listener"
 	"github.com/gracerun/grace/pidfile"
 )
@@ -19,7 +20,7 @@ import (
 // launch starts the service as a daemon, and returns its pid when it is ready.
 // The launcher is generation 0: it takes the lock, opens the ports that only root
 // may open, and hands both over as in an upgrade.
-func (a *App) launch(ctx context.Context) (pid int, err error) {
+func (a *App) launch(ctx context.Context, passed systemd.Sockets) (pid int, err error) {
 	if err := handoff.AbsoluteName(); err != nil {
 		return 0, err
 	}
@@ -44,7 +45,7 @@ func (a *App) launch(ctx context.Context) (pid int, err error) {
 		return 0, err
 	}
 	defer lock.Close()
-	pid, err = a.deliver(ctx, plan, base, where.dir, lock)
+	pid, err = a.deliver(ctx, plan, passed, base, where.dir, lock)
 	if err != nil {
 		lock.Remove() // what the daemon had prepared
 		clearFiles(plan, where)
@@ -53,8 +54,8 @@ func (a *App) launch(ctx context.Context) (pid int, err error) {
 }
 
 // deliver starts the daemon, and leaves it the lock and the sockets.
-func (a *App) deliver(ctx context.Context, plan *daemon.Plan, base, runDir string, lock *pidfile.File) (pid int, err error) {
-	sockets, err := a.privileged(ctx, plan)
+func (a *App) deliver(ctx context.Context, plan *daemon.Plan, passed systemd.Sockets, base, runDir string, lock *pidfile.File) (pid int, err error) {
+	sockets, err := a.privileged(ctx, plan, passed)
 	if err != nil {
 		return 0, err
 	}
@@ -101,18 +102,23 @@ func launchOf(p *daemon.Plan) handoff.Launch {
 }
 
 func (a *App) startLimits() handoff.Limits {
-	return handoff.Limits{Ready: limit(a.ReadyTimeout, time.Minute), Drain: limit(a.DrainTimeout, 30*time.Second)}
+	return handoff.Limits{Ready: limit(a.ReadyTimeout, time.Minute), Drain: limit(a.DrainTimeout, defaultDrainTimeout)}
 }
 
 // privileged opens what is registered already, if the daemon will not be the
 // user who may do so. Files of unix sockets are left to it: they are to be its
-// own.
-func (a *App) privileged(ctx context.Context, plan *daemon.Plan) (*listener.Set, error) {
-	set := &listener.Set{ListenConfig: a.ListenConfig}
+// own. What a service manager passed is the daemon's in any case.
+func (a *App) privileged(ctx context.Context, plan *daemon.Plan, passed systemd.Sockets) (*listener.Set, error) {
+	set := listener.Inherit(handlesOf(passed))
+	set.ListenConfig = a.ListenConfig
 	if plan.Identity == nil {
 		return set, nil
 	}
-	for _, ad := range a.work.addresses {
+	work := a.work
+	if err := work.activate(passed); err != nil {
+		return nil, errors.Join(err, set.Close())
+	}
+	for _, ad := range work.addresses {
 		var err error
 		switch {
 		case strings.HasPrefix(ad.network, "tcp"):

@@ -105,6 +105,14 @@
 // opened again. All other signals do what they do in any Go program, but that no
 // terminal suspends a daemon.
 //
+// # Under a supervisor
+//
+// Where NOTIFY_SOCKET names a service manager's socket (sd_notify(3)), it is told of
+// each step, and follows each new process. Sockets that it passed are found by their
+// address, or by name: [App.Serve]. A process that nobody can be told of keeps its pid:
+// process 1 of a container does so by itself, others with [App.StablePID]. The verbs
+// unit and install make a unit for systemd.
+//
 // # What it does not do
 //
 // It upgrades, and makes daemons, on Linux (5.10 or later) alone. Elsewhere the same
@@ -114,9 +122,6 @@
 // Death after the commit is not undone: nobody serves until something starts the
 // service again. Probation is the time in which a crash costs nothing but what the
 // new process had in hand.
-//
-// It tells no supervisor that the service has another pid after an upgrade. A
-// container ends with its first process, so that an upgrade of that is refused.
 //
 // A server in [Funcs], one of another library, or a type that embeds an
 // *http.Server, is drained by its own Shutdown and loses what that loses. The
@@ -130,7 +135,7 @@
 // rotates no log files.
 //
 // The repository's docs/tasks.md says which kind of work takes which call, and has
-// recipes for queues; docs/operate.md is for those who run a service; docs/design.md
-// says why things are as they are, docs/handoff.md what two generations say to each
-// other.
+// recipes for queues; docs/operate.md is for those who run a service, docs/systemd.md
+// and docs/containers.md for where it runs; docs/design.md says why things are as they
+// are, docs/handoff.md what two generations say to each other.
 package gracerun

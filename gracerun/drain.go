@@ -19,6 +19,15 @@ const (
 
 // beginDrain is the first step of every end.
 func (l *life) beginDrain(o occurrence) {
+	if o.event == evStop && l.owner && !o.now && l.stopDelay > 0 {
+		l.beginDelay(o)
+		return
+	}
+	l.drainNow(o)
+}
+
+// drainNow ends the taking, and has what is in hand finished.
+func (l *life) drainNow(o occurrence) {
 	switch {
 	case o.event == evCommitted:
 		l.sockets.Release()
@@ -95,6 +104,9 @@ func (l *life) stop() (served bool) {
 
 // cutWork is the drain's deadline.
 func (l *life) cutWork() {
+	if l.delayed != nil {
+		l.endDelay(*l.delayed)
+	}
 	if l.end.do.Err() != nil {
 		return
 	}
@@ -113,6 +125,9 @@ func (l *life) exit(err error) {
 	for _, p := range l.self.Older() {
 		p.Leaving()
 	}
+	if l.self.Successor() != nil && l.isFollowed() && !l.herald.isStopping() {
+		l.fault = errors.Join(l.fault, errors.New("gracerun: the service has ended with the successor"))
+	}
 	l.self.Close()
 	l.log.Info("done")
 }
@@ -125,10 +140,17 @@ func (l *life) drain(owner bool) {
 	errs := l.drainServers()
 	l.awaitBringUp()
 	l.awaitJobs()
+	l.cleaning.Store(true)
 	errs = append(errs, l.cleanUp()...)
 	<-l.upgradeIdle()
 	last := l.self.Successor() == nil
-	if last && owner {
+	switch {
+	case !last:
+		l.outliveSuccessor()
+		if l.isFollowed() && l.herald.isStopping() {
+			l.awaitOlder() // the successor has not
+		}
+	case owner:
 		l.awaitOlder()
 		l.endCommands()
 		l.forgetDue()
@@ -211,11 +233,15 @@ func (l *life) cleanUp() []error {
 	return errs
 }
 
-// awaitOlder is for the newest generation, which exits last: whoever watches its
-// pid, and whoever waits for the lock, then knows that the service is gone.
+// awaitOlder is for the generation that exits last, the newest: whoever watches its
+// pid, and whoever waits for the lock, then knows that the service is gone. It is an older
+// one if the manager follows that: to wait for it would be for ever.
 func (l *life) awaitOlder() {
 	for _, p := range l.self.Older() {
 		p.Stop(l.drainTimeout)
+	}
+	if l.isOutlived() {
+		return
 	}
 	for _, p := range l.self.Older() {
 		select {

@@ -263,8 +263,8 @@ func TestInterruptKeepsTheFault(t *testing.T) {
 		}
 		s := perform(t, &app, &fakeSelf{})
 		synctest.Wait()
-		s.signals <- syscall.SIGINT
-		s.signals <- syscall.SIGINT
+		s.signal(syscall.SIGINT)
+		s.signal(syscall.SIGINT)
 		if err := s.wait(); !errors.Is(err, fault) {
 			t.Errorf("Run returned %v", err)
 		}

@@ -126,7 +126,7 @@ func TestReplacedDoesNotWait(t *testing.T) {
 		s := perform(t, &app, self)
 		self.events <- handoff.Go{}
 		s.ready()
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		<-e.begun
 		e.start()
 		self.mu.Lock()
@@ -196,7 +196,7 @@ func TestForwardedUpgrade(t *testing.T) {
 		s, e := performUpgrades(t, &app)
 		work := make(chan struct{})
 		s.app.Task("long", func(context.Context) error { <-work; return nil })
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		<-e.begun
 		e.start()
 		queued := s.call(t.Context())
@@ -243,7 +243,7 @@ func TestForwardedUpgradeEnds(t *testing.T) {
 		s.ready()
 		work := make(chan struct{})
 		s.app.Task("long", func(context.Context) error { <-work; return nil })
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		<-e.begun
 		e.start()
 		e.result <- nil

@@ -6,8 +6,11 @@ import (
 	"github.com/gracerun/grace/gracerun/internal/handoff"
 )
 
+const askedByOther = "another generation asked for it"
+
 // hear turns what other generations say and do into events.
 func (l *life) hear(ev any) {
+	l.hearMain(ev)
 	switch ev := ev.(type) {
 	case handoff.Go:
 		if ev.Orphan {
@@ -37,12 +40,12 @@ func (l *life) hear(ev any) {
 		delete(l.said, ev.Peer)
 		l.mu.Unlock()
 		l.touch()
-		l.wakeTasks("", time.Time{})
+		l.wakeTasks("")
 	case handoff.Released:
 		if s := l.self.Successor(); s != nil { // it is the newest that waits for it
 			s.Released(ev.Name, ev.Due)
 		}
-		l.wakeTasks(ev.Name, ev.Due)
+		l.wakeTasks(ev.Name)
 	case handoff.Hurry:
 		l.tellInHand(ev.From)
 	case handoff.InHand:
@@ -50,11 +53,21 @@ func (l *life) hear(ev any) {
 	case handoff.Stop:
 		if l.state == StateDraining {
 			l.log.Info("the service stops: this generation is to be done, too", "within", ev.Within)
+			l.leave(occurrence{why: askedByOther})
+			if l.isFollowed() {
+				l.herald.stop("stopping: " + askedByOther)
+			}
 		} else {
-			l.handle(occurrence{event: evStop, why: "another generation asked for it"})
+			limit := l.app.stopLimit()
+			hurry := ev.Within > 0 && (limit == 0 || ev.Within < limit)
+			l.handle(occurrence{event: evStop, why: askedByOther, now: hurry})
 		}
 		if ev.Within > 0 {
 			time.AfterFunc(ev.Within, func() { l.post(occurrence{event: evDeadline}) })
+		}
+	case handoff.Unanchored:
+		if l.state != StateDraining {
+			l.handle(occurrence{event: evStop, why: "the process that kept the pid is dead", now: true}) // a new service may wait for the lock
 		}
 	case handoff.Upgrade:
 		what := evUpgrade

@@ -48,6 +48,7 @@ func (l *life) startReload(r *request) {
 		return
 	}
 	re.current, re.next = append(re.next, r), nil
+	l.herald.reloading("rereading the configuration")
 	go func() {
 		defer l.jobs.end(j)
 		err := l.app.Reload(l.end.do)
@@ -56,11 +57,17 @@ func (l *life) startReload(r *request) {
 }
 
 func (l *life) endReload(err error) {
+	fault := ""
 	if err != nil {
 		l.log.Error("reload failed: the configuration stays as it was", "error", err)
+		fault = err.Error()
 	} else {
 		l.log.Info("reloaded")
 	}
+	l.mu.Lock()
+	l.reloadFailed, l.reloadError = time.Now(), fault
+	l.mu.Unlock()
+	l.herald.ready(l.managerStatus())
 	re := &l.re
 	for _, r := range re.current {
 		r.answer(err)

@@ -49,7 +49,7 @@ func TestHangupReload(t *testing.T) {
 		c := newConfig()
 		app := App{Hangup: HangupReload, Reload: c.reload}
 		s, e := performUpgrades(t, &app)
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		<-c.began
 		e.none()
 		c.result <- errors.New("line 3: no such colour")
@@ -113,7 +113,7 @@ func TestReloadInUpgrade(t *testing.T) {
 		s, e := performUpgrades(t, &app)
 		upgraded := s.call(t.Context())
 		<-e.begun
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		c.none(t)
 		e.result <- refusal()
 		if err := <-upgraded; err == nil {

@@ -3,18 +3,20 @@ package gracerun
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/command"
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 	"github.com/gracerun/grace/listener"
 	"github.com/gracerun/grace/pidfile"
 )
@@ -28,13 +30,19 @@ import (
 // registration; a *[pidfile.LockedError] when the service runs already; the
 // error of Setup, of a socket, of Check, of a server or a task that failed; and an error that wraps
 // [ErrDrainTimeout], and names what was late, when the drain's deadline cut work.
-func (a *App) Run(ctx context.Context) error { return a.run(ctx, outside()) }
+func (a *App) Run(ctx context.Context) error {
+	if err := a.keepPIDFirst(ctx); err != nil {
+		return err
+	}
+	return a.run(ctx, outside())
+}
 
 // world is what the App needs from outside, so that a test can stand in for it.
 type world struct {
-	claim  func(name string) (generations, error)
-	notify func(chan<- os.Signal)
-	silent func(chan<- os.Signal)
+	manager func() (systemd.Manager, systemd.Sockets, error) // nothing in a process that a predecessor started
+	claim   func(name string) (generations, error)
+	notify  func(signals)
+	silent  func(signals)
 
 	openControl func(*life)
 }
@@ -57,6 +65,7 @@ type generations interface {
 
 func outside() world {
 	return world{
+		manager: func() (systemd.Manager, systemd.Sockets, error) { return readManager(startedPID()) },
 		claim: func(name string) (generations, error) {
 			self, err := handoff.Claim(name)
 			if self == nil { // no interface around a nil pointer
@@ -64,8 +73,8 @@ func outside() world {
 			}
 			return self, err
 		},
-		notify: func(c chan<- os.Signal) { signal.Notify(c, caughtSignals()...) },
-		silent: func(c chan<- os.Signal) { signal.Stop(c) },
+		notify: signals.notify,
+		silent: signals.silence,
 
 		openControl: (*life).openControl,
 	}
@@ -83,6 +92,7 @@ type life struct {
 	readyTimeout time.Duration // these are 0 for no limit, or none
 	probation    time.Duration
 	drainTimeout time.Duration
+	stopDelay    time.Duration
 	linger       time.Duration
 	generations  int
 
@@ -95,16 +105,25 @@ type life struct {
 	jobs     *jobs
 	yield    yield
 
+	herald   *herald // nil where no service manager listens
+	anchored bool    // the process that was started is another one, which stays
+
 	end         *end
 	base        string // relative paths begin here, in all generations
 	runDir      string
 	controlPath string
 	controlSet  *listener.Set // what the predecessor had there
 
+	manager systemd.Manager // zero where there is none
+	passed  systemd.Sockets // by the manager, to this generation or to one before
+	parking parking
+
 	stopTaking context.CancelFunc
 	cut        context.CancelCauseFunc
 
-	signals   chan os.Signal
+	cleaning atomic.Bool // the cleanups have begun
+
+	signals   signals
 	caught    chan struct{} // closed when they are caught
 	inbox     chan occurrence
 	done      chan struct{} // closed when loop has ended
@@ -119,6 +138,9 @@ type life struct {
 	owner     bool
 	stopping  bool // while an upgrade was under way
 	fault     error
+	delayed   *occurrence // the stop that App.StopDelay holds back
+
+	toldManager string // last, as the status
 
 	mu        sync.Mutex
 	state     State
@@ -127,13 +149,23 @@ type life struct {
 	control   *controlSocket
 	commands  *command.Supervisor // nil where there are none
 	deadline  time.Time
+	takesEnd  time.Time // of App.StopDelay; zero = it is not under way
+	leaving   error     // why the service takes no new work; nil = it does
 	history   []UpgradeResult
 	failed    int                      // upgrades, in this process
 	said      map[*handoff.Peer]report // by older generations, last
 	waitsFor  *handoff.Peer            // an upgrade does, for room
 	child     handoff.Progress         // of the upgrade under way
 	lateNames []string
-	changed   chan struct{} // closed, and made anew, when the status has changed
+
+	reloadFailed time.Time // when App.Reload failed
+	reloadError  string    // of its last call; "" = it succeeded, or there was none
+
+	followed      bool      // by the service manager: this is its main process
+	followedUntil time.Time // when it was the last time
+	handedOver    bool      // the manager follows the successor
+
+	changed chan struct{} // closed, and made anew, when the status has changed
 }
 
 // An occurrence is an event with what came with it.
@@ -141,6 +173,7 @@ type occurrence struct {
 	event   event
 	err     error
 	why     string   // evStop
+	now     bool     // evStop: without App.StopDelay
 	request *request // evUpgrade, evReload
 	call    func()   // no event: the loop only calls it
 }
@@ -154,6 +187,7 @@ func (a *App) run(ctx context.Context, w world) error {
 	}
 	l := a.newLife(ctx)
 	l.world = w
+	l.askManager()
 	go func() { // before anything slow, for an early HUP kills, but beside the rest
 		w.notify(l.signals)
 		close(l.caught)
@@ -162,11 +196,12 @@ func (a *App) run(ctx context.Context, w world) error {
 		<-l.caught
 		w.silent(l.signals)
 	}()
-	defer close(l.done)
 	err := l.claim()
 	if err == nil {
 		err = l.loop(ctx)
 	}
+	close(l.done)
+	l.herald.close(err)
 	return err
 }
 
@@ -220,11 +255,12 @@ func (a *App) newLife(ctx context.Context) *life {
 		app: a, name: a.name(), version: a.version(), since: time.Now(),
 		readyTimeout: limit(a.ReadyTimeout, time.Minute),
 		probation:    limit(a.Probation, 500*time.Millisecond),
-		drainTimeout: limit(a.DrainTimeout, 30*time.Second),
+		drainTimeout: limit(a.DrainTimeout, defaultDrainTimeout),
+		stopDelay:    limit(a.StopDelay, 0),
 		linger:       limit(a.Linger, time.Second),
 		generations:  a.Generations,
 		jobs:         newJobs(),
-		signals:      make(chan os.Signal, 16),
+		signals:      newSignals(),
 		caught:       make(chan struct{}),
 		inbox:        make(chan occurrence),
 		done:         make(chan struct{}),
@@ -235,6 +271,7 @@ func (a *App) newLife(ctx context.Context) *life {
 	if l.generations == 0 {
 		l.generations = 4
 	}
+	_, l.anchored = handoff.Anchored()
 	l.up.idle = make(chan struct{})
 	close(l.up.idle)
 	l.end, l.stopTaking, l.cut = newEnd(ctx)
@@ -251,6 +288,12 @@ func (l *life) prepare() error {
 			return err
 		}
 	}
+	if legacy != nil && legacy.Manager != nil {
+		if err := json.Unmarshal(legacy.Manager, &l.manager); err != nil {
+			return fmt.Errorf("what the predecessor says of the service manager: %w", err)
+		}
+	}
+	l.beginHerald()
 	if err := a.check(); err != nil {
 		return err
 	}
@@ -258,6 +301,9 @@ func (l *life) prepare() error {
 	place, err := a.placeIn(l.base, l.runDir)
 	if err != nil {
 		return err
+	}
+	if place.private && l.herald != nil && !l.replaces() {
+		l.log.Warn("root's verbs do not find this service: set RuntimeDirectory= in its unit", "run_dir", place.dir)
 	}
 	if err := place.make(); err != nil {
 		return err
@@ -280,7 +326,11 @@ func (l *life) inherit(legacy *handoff.Legacy) {
 		l.base, l.runDir = cmp.Or(legacy.Dir, l.base), legacy.RunDir
 		l.inheritHistory(legacy.History)
 	}
-	l.controlSet, handles, fds = takeControl(legacy)
+	if l.controlSet, handles, fds = takeControl(legacy); legacy == nil {
+		handles, fds = l.inheritPassed()
+	} else {
+		l.passed = systemd.Passed(handles)
+	}
 	l.sockets = listener.Inherit(handles, fds)
 	l.sockets.ListenConfig = l.app.ListenConfig
 	l.app.mu.Lock()
@@ -319,15 +369,18 @@ func (l *life) loop(ctx context.Context) error {
 	if l.self.HUP() {
 		l.up.queue = append(l.up.queue, l.hangup().request)
 	}
+	if l.herald != nil {
+		go l.beatForManager()
+	}
 	ended := ctx.Done()
 	for l.state != StateDone {
 		select {
-		case sig := <-l.signals:
-			if isReopen(sig) {
-				l.reopenBeside(l.reopenAll)
-				continue
-			}
-			l.handle(l.signal(sig))
+		case sig := <-l.signals.stop:
+			l.handle(l.stopSignal(sig))
+		case <-l.signals.hangup:
+			l.handle(l.hangup())
+		case <-l.signals.reopen:
+			l.reopenBeside(l.reopenAll)
 		case ev := <-l.self.Events():
 			l.hear(ev)
 		case o := <-l.inbox:
@@ -354,17 +407,13 @@ func (l *life) post(o occurrence) bool {
 	}
 }
 
-func (l *life) signal(sig os.Signal) occurrence {
-	switch sig {
-	case syscall.SIGHUP:
-		return l.hangup()
-	case syscall.SIGINT:
-		if l.interrupt {
-			return occurrence{event: evQuit}
-		}
-		l.interrupt = true
+func (l *life) stopSignal(sig os.Signal) occurrence {
+	person := sig == syscall.SIGINT // who waits
+	if person && l.interrupt {
+		return occurrence{event: evQuit}
 	}
-	return occurrence{event: evStop, why: sig.String()}
+	l.interrupt = l.interrupt || person
+	return occurrence{event: evStop, why: sig.String(), now: person}
 }
 
 // hangup is what SIGHUP asks for.
@@ -384,7 +433,10 @@ func (l *life) handle(o occurrence) {
 	case evCommitted:
 		l.endUpgrade(nil)
 		if l.stopping { // too late to give it up: the stop is the successor's
-			l.self.Successor().Stop(l.drainTimeout)
+			l.self.Successor().Stop(l.app.stopLimit())
+		}
+		if l.delayed != nil { // it is the successor's
+			l.endDelay(o)
 		}
 	case evGo:
 		if act == doOwn {
@@ -392,6 +444,12 @@ func (l *life) handle(o occurrence) {
 		}
 	}
 	if to != l.state {
+		if to == StateDraining && o.event != evCommitted {
+			l.leave(o)
+			if l.owner {
+				l.herald.stop(l.leaving.Error())
+			}
+		}
 		l.enter(to)
 	}
 	l.perform(act, o)
@@ -438,7 +496,7 @@ func (l *life) perform(act action, o occurrence) {
 	case doForward:
 		l.forwardUpgrade(o.request)
 	case doResume:
-		l.nextUpgrade()
+		l.nextAfterRefusal()
 	case doAbort:
 		l.stopping = true
 		l.up.cancel(errors.New("the service is stopping"))
@@ -446,9 +504,9 @@ func (l *life) perform(act action, o occurrence) {
 	case doDrain:
 		l.beginDrain(o)
 	case doIgnore:
-		l.log.Warn("not stopping: this generation drains already", "why", o.why)
+		l.stopAgain(o)
 	case doNote:
-		l.log.Error("failed in the drain", "error", o.err)
+		l.failInDrain(o)
 	case doCut:
 		l.cutWork()
 	case doExit:

@@ -190,9 +190,6 @@ const clockPeriod = time.Minute
 func (t *task) turn(l *life) (taking context.Context, due time.Time, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.told.IsZero() {
-		t.due, t.told = t.told, time.Time{}
-	}
 	if t.paused { // whoever triggers it now does not mean the pause
 		return l.end.take, time.Now().Add(clockPeriod), t.changed
 	}

@@ -104,6 +104,12 @@ func (t *tlsServer) Shutdown(ctx context.Context) error { return t.srv.Shutdown(
 // "tcp6", "unix" or "unixpacket", address as for [net.Listen]. The same s may
 // serve several addresses.
 //
+// A socket that a service manager opened for that very address (systemd.socket(5)) is
+// the one that is served. With the network "systemd" the address is the name of such
+// sockets, FileDescriptorName= there: all streams of that name are served, and if there
+// is none the service does not start. What was passed is kept over upgrades, also while
+// nobody serves it, and its file is never removed.
+//
 // An *[http.Server], and what [TLS] returns, is drained without losing a
 // request. A [ConnServer] waits for its handlers. Any other Server, also a type
 // that embeds an *http.Server, is drained by its own Shutdown, and loses what
@@ -113,12 +119,13 @@ func (a *App) Serve(network, address string, s Server) {
 		if err := checkServer(s); err != nil {
 			return err
 		}
-		return r.add(network, address, s, "tcp", "tcp4", "tcp6", "unix", "unixpacket")
+		return r.add(network, address, s, "tcp", "tcp4", "tcp6", "unix", "unixpacket", networkSystemd)
 	})
 }
 
 // ServePacket has s read from a packet socket: network is "udp", "udp4", "udp6"
-// or "unixgram", address as for [net.ListenPacket]. s gets the *[net.UDPConn] or
+// or "unixgram", address as for [net.ListenPacket], or "systemd" and a name as for
+// [App.Serve]. s gets the *[net.UDPConn] or
 // *[net.UnixConn] itself.
 //
 // Until the commit both generations read from the socket, and the kernel gives
@@ -129,7 +136,7 @@ func (a *App) ServePacket(network, address string, s PacketServer) {
 		if err := checkServer(s); err != nil {
 			return err
 		}
-		return r.add(network, address, s, "udp", "udp4", "udp6", "unixgram")
+		return r.add(network, address, s, "udp", "udp4", "udp6", "unixgram", networkSystemd)
 	})
 }
 
@@ -164,6 +171,7 @@ func errorIf(is bool, err error) error {
 // An address is one socket of a server.
 type address struct {
 	network, address string
+	takes            []string // networks
 	server           server
 	tls              *tlsServer // nil = no TLS
 
@@ -184,7 +192,7 @@ func (r *registry) add(network, addr string, s any, networks ...string) error {
 			return err
 		}
 	}
-	ad := &address{network: network, address: addr, ended: make(chan struct{})}
+	ad := &address{network: network, address: addr, takes: networks, ended: make(chan struct{})}
 	if t, ok := s.(*tlsServer); ok {
 		ad.tls, s = t, t.srv
 	}

@@ -2,13 +2,8 @@
 
 package gracerun
 
-import (
-	"os"
-	"syscall"
-)
+import "os"
 
-func caughtSignals() []os.Signal { return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM} }
-
-func isReopen(os.Signal) bool { return false }
+func notifyReopen(chan<- os.Signal) {}
 
 func ignoreTerminal() {}

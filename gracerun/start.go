@@ -52,6 +52,9 @@ func (l *life) bringUp() error {
 // open adopts or opens the sockets. The service may have one of its own where
 // the control socket would be.
 func (l *life) open() error {
+	if err := l.work.activate(l.passed); err != nil {
+		return err
+	}
 	if slices.ContainsFunc(l.work.addresses, func(ad *address) bool { return ad.network == "unix" && ad.address == l.controlPath }) {
 		l.log.Warn("no control socket: the service has a socket of its own at its path", "path", l.controlPath)
 		l.socket().close()

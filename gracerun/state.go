@@ -13,7 +13,8 @@ const (
 	StateReady
 	// StateUpgrading: it serves, and a successor is on its way.
 	StateUpgrading
-	// StateDraining: it takes no new work and finishes what it has.
+	// StateDraining: it takes no new work and finishes what it has; before that,
+	// when the service stops, App.StopDelay passes.
 	StateDraining
 	// StateDone: Run is about to return.
 	StateDone

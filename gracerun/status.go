@@ -18,6 +18,7 @@ type Status struct {
 	State      State
 	Since      time.Time // when Run was called in this process
 	Deadline   time.Time // of the drain; zero when there is none
+	TakesUntil time.Time // when a service that stops begins to drain, see StopDelay; zero otherwise
 
 	Sockets     []Socket        // in the order of registration
 	Generations []Generation    // those alive, oldest first, this one included
@@ -142,7 +143,7 @@ func (l *life) status() Status {
 	l.mu.Lock()
 	s := Status{
 		Name: l.name, Version: l.version, PID: os.Getpid(), Generation: l.self.Number(),
-		State: l.state, Since: l.since, Deadline: l.deadline, Upgrades: slices.Clone(l.history),
+		State: l.state, Since: l.since, Deadline: l.deadline, TakesUntil: l.takesEnd, Upgrades: slices.Clone(l.history),
 		PIDFile: l.pidFile(), ControlSocket: l.control.address(),
 		failed: l.failed,
 	}

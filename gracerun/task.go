@@ -31,7 +31,6 @@ type task struct {
 
 	mu       sync.Mutex
 	changed  chan struct{}   // closed, and made anew, when there may be something to look at
-	told     time.Time       // by the predecessor: when the next run is due
 	due      time.Time       // of the next run, where that is known
 	taking   context.Context // ended by the drain and by a pause
 	stop     context.CancelCauseFunc

@@ -75,7 +75,7 @@ func TestPauseWhileOthersLook(t *testing.T) {
 	for range 1000 {
 		var looking sync.WaitGroup
 		for range 4 {
-			looking.Go(func() { l.wakeTasks("", time.Time{}) })
+			looking.Go(func() { l.wakeTasks("") })
 		}
 		check(t, app.Pause("loop"))
 		looking.Wait()

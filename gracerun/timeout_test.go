@@ -41,7 +41,7 @@ func TestDrainDeadlineCutsWork(t *testing.T) {
 				return nil
 			})
 			begin := time.Now()
-			s.signals <- syscall.SIGTERM
+			s.signal(syscall.SIGTERM)
 			err := s.wait()
 			if took := time.Since(begin); took != c.want {
 				t.Errorf("the drain took %v, want %v", took, c.want)
@@ -301,7 +301,7 @@ func TestRepeatedTermDoesNotRestartTheDrain(t *testing.T) {
 		app.Task("task", func(ctx context.Context) error { <-ctx.Done(); return nil })
 		begin := time.Now()
 		for range 29 {
-			s.signals <- syscall.SIGTERM
+			s.signal(syscall.SIGTERM)
 			time.Sleep(time.Second)
 		}
 		if err := s.wait(); !errors.Is(err, ErrDrainTimeout) {
@@ -323,16 +323,16 @@ func TestSecondInterruptEndsItAtOnce(t *testing.T) {
 		app.Task("long", func(ctx context.Context) error { time.Sleep(20 * time.Second); return nil })
 		synctest.Wait()
 		begin := time.Now()
-		s.signals <- syscall.SIGTERM
-		s.signals <- syscall.SIGINT
-		s.signals <- syscall.SIGTERM
+		s.signal(syscall.SIGTERM)
+		s.signal(syscall.SIGINT)
+		s.signal(syscall.SIGTERM)
 		synctest.Wait()
 		select {
 		case <-s.done:
 			t.Fatal("one SIGINT and two SIGTERM ended it")
 		default:
 		}
-		s.signals <- syscall.SIGINT
+		s.signal(syscall.SIGINT)
 		err := s.wait()
 		if took := time.Since(begin); took != 0 {
 			t.Errorf("it took %v", took)

@@ -9,11 +9,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/control"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 )
 
 // UpgradeError says why an upgrade failed. Nothing has changed: the generation
@@ -163,6 +163,7 @@ func (l *life) startUpgrade(r *request) {
 	u.spawned, u.idle, l.child = false, idle, handoff.Progress{}
 	l.mu.Unlock()
 	l.log.Info("upgrade asked for", "program", os.Args[0])
+	l.herald.reloading("upgrading to " + os.Args[0])
 	limits := handoff.Limits{Ready: l.readyTimeout, Probation: l.probation, Drain: l.drainTimeout, Generations: l.generations}
 	go func() {
 		defer close(idle)
@@ -170,6 +171,7 @@ func (l *life) startUpgrade(r *request) {
 		if err != nil {
 			l.post(occurrence{event: evRefused, err: err})
 		} else {
+			l.giveManagerOver()
 			l.post(occurrence{event: evCommitted})
 		}
 	}()
@@ -185,6 +187,10 @@ func (l *life) estate() handoff.Estate {
 		App: l.name, Version: l.version, Since: l.since, Asked: l.up.began, Lock: l.pid,
 		Daemon: l.logs != nil, Dir: l.base, RunDir: l.runDir, History: l.handOnHistory(),
 	}
+	if l.manager != (systemd.Manager{}) {
+		e.Manager, _ = json.Marshal(l.manager)
+	}
+	e.Between = l.herald != nil || l.anchored
 	e.Handles, e.Conns = l.sockets.Handles()
 	l.socket().estate(&e)
 	return e
@@ -333,6 +339,12 @@ func (l *life) endUpgrade(err error) {
 	l.up.cancel(nil)
 }
 
+// nextAfterRefusal says that the upgrade is over, and serves the queue.
+func (l *life) nextAfterRefusal() {
+	l.herald.ready(l.managerStatus())
+	l.nextUpgrade()
+}
+
 // nextUpgrade serves the queue: what is this generation's business at once, the
 // rest by passing it on.
 func (l *life) nextUpgrade() {
@@ -360,6 +372,9 @@ func (l *life) nextUpgrade() {
 func (l *life) forwardUpgrade(r *request) {
 	s := l.self.Successor()
 	if s == nil || !s.Alive() {
+		if r.reply == nil && r.from == nil { // a signal, which nobody answers
+			l.log.Warn("no upgrade: this generation is ending, and has no successor")
+		}
 		r.answer(ErrDraining)
 		return
 	}
@@ -374,11 +389,8 @@ func (l *life) forwardUpgrade(r *request) {
 
 // forwardRest passes on what came in the last moment.
 func (l *life) forwardRest() {
-	for len(l.signals) > 0 { // nobody else reads them
-		if sig := <-l.signals; sig == syscall.SIGHUP {
-			o := l.hangup()
-			l.up.queue = append(l.up.queue, o.request)
-		}
+	if len(l.signals.hangup) > 0 { // nobody else reads it
+		l.up.queue = append(l.up.queue, l.hangup().request)
 	}
 	l.nextUpgrade()
 }

@@ -135,7 +135,7 @@ func TestUpgradeRefused(t *testing.T) {
 		if want := (UpgradeResult{From: 1, To: 2, PID: 4711, Took: time.Second, At: last.At, Stage: "setup", Error: "no database"}); last != want {
 			t.Errorf("LastUpgrade = %+v, want %+v", last, want)
 		}
-		s.signals <- syscall.SIGHUP // the next one works
+		s.signal(syscall.SIGHUP) // the next one works
 		<-e.begun
 		e.result <- nil
 		if err := s.wait(); err != nil {
@@ -158,7 +158,7 @@ func TestLimits(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, e := performUpgrades(t, c.app)
-			s.signals <- syscall.SIGHUP
+			s.signal(syscall.SIGHUP)
 			if got := <-e.begun; !reflect.DeepEqual(got, c.want) {
 				t.Errorf("limits %+v, want %+v", got, c.want)
 			}
@@ -180,7 +180,7 @@ func TestJoinOrQueue(t *testing.T) {
 		joined := s.call(t.Context())
 		e.start()
 		queued, too := s.call(t.Context()), s.call(t.Context())
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		synctest.Wait()
 		e.result <- refusal()
 		if a, b := <-first, <-joined; !errors.Is(a, errNoDatabase) || !errors.Is(b, errNoDatabase) {
@@ -214,7 +214,7 @@ func TestUpgradeBeforeReady(t *testing.T) {
 			t.Errorf("in Setup: %v", err)
 		}
 		for range 3 {
-			s.signals <- syscall.SIGHUP
+			s.signal(syscall.SIGHUP)
 		}
 		e.none()
 		close(setup)
@@ -304,7 +304,7 @@ func TestTermDuringUpgrade(t *testing.T) {
 		s, e := performUpgrades(t, &app)
 		answer := s.call(t.Context())
 		<-e.begun
-		s.signals <- syscall.SIGTERM
+		s.signal(syscall.SIGTERM)
 		<-e.gaveUp
 		if err := <-answer; err == nil {
 			t.Error("Upgrade returned nil")
@@ -324,7 +324,7 @@ func TestFaultDuringUpgrade(t *testing.T) {
 		fault := make(chan error)
 		app.Go("store", func(context.Context) error { return <-fault })
 		s, e := performUpgrades(t, &app)
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		<-e.begun
 		fault <- os.ErrPermission
 		time.Sleep(time.Hour) // Run waits for what becomes of the successor
@@ -353,7 +353,7 @@ func TestUpgradeInTheDrain(t *testing.T) {
 		if err := app.Upgrade(t.Context()); !errors.Is(err, ErrDraining) {
 			t.Errorf("Upgrade returned %v", err)
 		}
-		s.signals <- syscall.SIGHUP
+		s.signal(syscall.SIGHUP)
 		if err := s.wait(); err != nil {
 			t.Errorf("Run returned %v", err)
 		}

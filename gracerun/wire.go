@@ -14,7 +14,7 @@ func (s Status) MarshalJSON() ([]byte, error) { return json.Marshal(s.wire()) }
 func (s Status) wire() control.Status {
 	w := control.Status{
 		Name: s.Name, Version: s.Version, PID: s.PID, Generation: s.Generation, State: s.State.String(),
-		StartedAt: s.Since, Deadline: s.Deadline, InFlight: each(s.InHand, wireWork),
+		StartedAt: s.Since, Deadline: s.Deadline, TakesUntil: s.TakesUntil, InFlight: each(s.InHand, wireWork),
 		Sockets:     each(s.Sockets, func(k Socket) control.Socket { return control.Socket(k) }),
 		Generations: each(s.Generations, wireGeneration),
 		Upgrades:    each(s.Upgrades, wireUpgrade),
@@ -40,7 +40,7 @@ func (s *Status) UnmarshalJSON(text []byte) error {
 	}
 	*s = Status{
 		Name: w.Name, Version: w.Version, PID: w.PID, Generation: w.Generation, State: stateOf(w.State),
-		Since: w.StartedAt, Deadline: w.Deadline, InHand: each(w.InFlight, inHandOf),
+		Since: w.StartedAt, Deadline: w.Deadline, TakesUntil: w.TakesUntil, InHand: each(w.InFlight, inHandOf),
 		Sockets:     each(w.Sockets, func(k control.Socket) Socket { return Socket(k) }),
 		Generations: each(w.Generations, generationOf),
 		Upgrades:    each(w.Upgrades, upgradeOf),

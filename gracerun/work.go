@@ -205,14 +205,11 @@ func (l *life) claimTask(t *task) *pidfile.File {
 // message that it is be lost with the generation that was to pass it on.
 const claimPeriod = time.Second
 
-// wakeTasks makes tasks look at their claims, and at the files that steer them. due is
-// when the next run of the one called name is, zero where that is not known.
-func (l *life) wakeTasks(name string, due time.Time) {
+// wakeTasks makes the task called name, or all, look at the claim, and at the files that
+// steer it. When it is due is in a file, too: what a message said of it may have been since.
+func (l *life) wakeTasks(name string) {
 	for _, t := range l.work.tasks {
 		if name == "" || name == t.name {
-			if !due.IsZero() {
-				t.set(func() { t.told = due })
-			}
 			t.reread(l)
 		}
 	}

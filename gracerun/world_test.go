@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/handoff"
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 )
 
 // These tests are in the package because they stand in for the world: signals
@@ -23,6 +25,8 @@ import (
 // is noted in said; what they do is sent to events.
 type fakeSelf struct {
 	legacy  *handoff.Legacy
+	manager systemd.Manager
+	passed  systemd.Sockets
 	events  chan any
 	older   []*handoff.Peer
 	hup     bool
@@ -79,7 +83,7 @@ type stage struct {
 	t       *testing.T
 	app     *App
 	self    *fakeSelf
-	signals chan<- os.Signal
+	signals signals
 	end     context.CancelFunc // of Run's context
 	done    chan struct{}      // closed when Run has returned err
 	err     error
@@ -116,15 +120,27 @@ func perform(t *testing.T, app *App, self *fakeSelf) *stage {
 	go func() {
 		defer close(s.done)
 		s.err = app.run(ctx, world{
+			manager: func() (systemd.Manager, systemd.Sockets, error) {
+				return self.manager, self.passed, nil
+			},
 			claim:  func(string) (generations, error) { return self, nil },
-			notify: func(c chan<- os.Signal) { time.Sleep(self.deaf); s.signals = c; close(notified) },
-			silent: func(chan<- os.Signal) {},
+			notify: func(c signals) { time.Sleep(self.deaf); s.signals = c; close(notified) },
+			silent: func(signals) {},
 
 			openControl: func(*life) {}, // a real Accept stops virtual time
 		})
 	}()
 	<-notified
 	return s
+}
+
+// signal sends one, and waits while there is no room for it.
+func (s *stage) signal(sig os.Signal) {
+	c := s.signals.stop
+	if sig == syscall.SIGHUP {
+		c = s.signals.hangup
+	}
+	c <- sig
 }
 
 // ready waits until the App is ready, in virtual time.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff/early"
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 )
 
 // A program is what is to be started now.
@@ -152,10 +153,10 @@ func setenv(env []string, v string) []string {
 func isOurs(v string) bool {
 	name, _, _ := strings.Cut(v, "=")
 	switch name {
-	case early.Sentinel, notifySocket, "MAINPID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC":
+	case early.Sentinel, "MAINPID":
 		return true
 	}
-	return strings.HasPrefix(name, "GRACERUN_")
+	return slices.Contains(systemd.Variables(), name) || strings.HasPrefix(name, "GRACERUN_")
 }
 
 const notifySocket = "NOTIFY_SOCKET"

@@ -91,7 +91,7 @@ func (g *guard) inventory(name string) (inv inventory) {
 func TestNothingIsInherited(t *testing.T) {
 	for _, v := range []string{
 		"GRACERUN_X=1", "TABLEFLIP_HAS_PARENT_7DIU3=yes", "NOTIFY_SOCKET=/run/x", "LISTEN_PID=1", "LISTEN_FDS=1",
-		"LISTEN_FDNAMES=x", "WATCHDOG_PID=1", "WATCHDOG_USEC=1", "MAINPID=1",
+		"LISTEN_FDNAMES=x", "LISTEN_PIDFDID=1", "WATCHDOG_PID=1", "WATCHDOG_USEC=1", "MAINPID=1", "FDSTORE=1",
 	} {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
@@ -108,7 +108,7 @@ func TestNothingIsInherited(t *testing.T) {
 			g := s.guard(spec)
 			inv := g.inventory("x")
 			for _, v := range inv.Env {
-				for _, ours := range []string{"GRACERUN", "TABLEFLIP", "NOTIFY", "LISTEN", "WATCHDOG", "MAINPID"} {
+				for _, ours := range []string{"GRACERUN", "TABLEFLIP", "NOTIFY", "LISTEN", "WATCHDOG", "MAINPID", "FDSTORE"} {
 					if strings.HasPrefix(v, ours) && v != "LISTEN_FDS=7" {
 						t.Errorf("inherited %s", v)
 					}

@@ -4,6 +4,8 @@
 //
 //	GET  /status       a [Status]
 //	GET  /healthz      200 when the service is ready, 503 and its state otherwise
+//	GET  /readyz       200 while the service takes new work, 503 and why not otherwise
+//	GET  /livez        200 while the process is of use, 503 and why not otherwise
 //	GET  /metrics      for Prometheus
 //	GET  /events       server-sent events: a [Status] whenever it changes
 //	GET  /             a page for people

@@ -53,7 +53,7 @@ func Handler(s Service) http.Handler {
 	})
 }
 
-// ReadOnly is what may be shown to others: the page, status, health, metrics and
+// ReadOnly is what may be shown to others: the page, status, health, probes, metrics and
 // events. Links are relative, so that it works anywhere, below a prefix with
 // [http.StripPrefix]. It asks nobody who he is.
 func ReadOnly(s Service) http.Handler {
@@ -76,6 +76,8 @@ func watching(s Service) map[string]route {
 		"/":        {http.MethodGet, newPage(s)},
 		"/status":  {http.MethodGet, s.status},
 		"/healthz": {http.MethodGet, s.healthz},
+		"/readyz":  {http.MethodGet, Probe("ready", s.Ready).ServeHTTP},
+		"/livez":   {http.MethodGet, Probe("alive", s.Live).ServeHTTP},
 		"/metrics": {http.MethodGet, s.metrics},
 		"/events":  {http.MethodGet, atMost(maxWatchers, s.events)},
 	}

@@ -13,6 +13,9 @@ import (
 type Service struct {
 	// Status returns the state of the service.
 	Status func() Status
+	// Ready and Live are nil while the service takes new work, and while this
+	// process is of use. A nil func says yes.
+	Ready, Live func(ctx context.Context) error
 	// Changed returns a channel that is closed at the next change of what Status
 	// returns. It may miss some: those who watch look once a second as well.
 	Changed func() <-chan struct{}

@@ -71,6 +71,29 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestProbes: a no has its reason, and the context is that of the request.
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	for _, c := range []struct {
+		err  error
+		code int
+		want string
+	}{{nil, 200, "ready\n"}, {errors.New("stopping: terminated"), 503, "not ready: stopping: terminated\n"}} {
+		h := control.Probe("ready", func(ctx context.Context) error {
+			if ctx.Value(key{}) == nil {
+				t.Error("it is another context")
+			}
+			return c.err
+		})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(context.WithValue(t.Context(), key{}, true), "GET", "/", nil))
+		if w.Code != c.code || w.Body.String() != c.want || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%v: %d, %q, %v", c.err, w.Code, w.Body, w.Header())
+		}
+	}
+}
+
 // TestRefusals: what is wrong is said, as JSON, and changes nothing.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
@@ -320,7 +343,7 @@ func TestReadOnly(t *testing.T) {
 		mux.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 		return w
 	}
-	for _, path := range []string{"/", "/status", "/healthz", "/metrics"} {
+	for _, path := range []string{"/", "/status", "/healthz", "/readyz", "/livez", "/metrics"} {
 		if w := ask("GET", "/a/b"+path); w.Code != 200 || w.Body.Len() == 0 {
 			t.Errorf("GET %s: %d", path, w.Code)
 		}

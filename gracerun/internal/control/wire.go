@@ -12,12 +12,13 @@ import (
 type Status struct {
 	Name       string    `json:"name"`
 	Version    string    `json:"version"`
-	PID        int       `json:"pid"`                 // of the process that answers
-	Generation int       `json:"generation"`          // its number: the first process of a service is 1
-	State      string    `json:"state"`               // starting, ready, upgrading, draining or done
-	StartedAt  time.Time `json:"started_at,omitzero"` // when this process began
-	Uptime     float64   `json:"uptime"`              // seconds since then
-	Deadline   time.Time `json:"deadline,omitzero"`   // of the drain under way; absent: there is none, or it has no limit
+	PID        int       `json:"pid"`                  // of the process that answers
+	Generation int       `json:"generation"`           // its number: the first process of a service is 1
+	State      string    `json:"state"`                // starting, ready, upgrading, draining or done
+	StartedAt  time.Time `json:"started_at,omitzero"`  // when this process began
+	Uptime     float64   `json:"uptime"`               // seconds since then
+	Deadline   time.Time `json:"deadline,omitzero"`    // of the drain under way; absent: there is none, or it has no limit
+	TakesUntil time.Time `json:"takes_until,omitzero"` // while a service that stops still takes work: until when
 
 	Sockets     []Socket     `json:"sockets"`     // in the order of registration
 	InFlight    []Work       `json:"in_flight"`   // what this process has not finished

@@ -2,5 +2,8 @@
 
 package daemon
 
+// Watched returns false: no upgrade changes the pid.
+func Watched() bool { return false }
+
 // Foreground returns "".
 func Foreground() (why string) { return "" }

@@ -125,7 +125,14 @@ func wantsJSON(args []string) bool {
 	})
 }
 
-func run(c *call, ctx context.Context, _ []string) error { return bare(c.Run(ctx)) }
+func run(c *call, ctx context.Context, _ []string) error {
+	if c.options.stablePID {
+		if err := c.KeepPID(ctx); err != nil {
+			return bare(err)
+		}
+	}
+	return bare(c.Run(ctx))
+}
 
 // bare takes the library's name off the error of Run: what is printed begins with that of
 // the service.

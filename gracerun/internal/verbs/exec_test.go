@@ -109,6 +109,14 @@ func TestUsage(t *testing.T) {
 		{"pause", "pause: the name of a task or command is missing; to see them: hello tasks; see: hello help pause"},
 		{"resume --json=false", "is missing"},
 		{"trigger --all", "unknown flag --all"},
+		{"unit --type simple", "unit: --type=simple: not one of notify, notify-reload, forking"},
+		{"unit --watchdog 0", "--watchdog=0: less than a second"},
+		{"unit --program hello", "--program=hello: not an absolute path"},
+		{"unit --type forking --watchdog 30", "unit: --watchdog needs a service that notifies systemd"},
+		{"unit --type forking --socket", "unit: systemd gives its sockets to a service that stays its child"},
+		{"install --type forking --activated", "install: systemd gives its sockets to a service"},
+		{"install --now --dir /units", "install: --now starts it here, and --dir is for another system"},
+		{"install --dir units", "--dir=units: not an absolute path"},
 	} {
 		r := do(t, dir, strings.Fields(c.args)...).want(2, c.want, "see: hello help")
 		if r.out != "" || strings.Count(r.err, "\n") != 1 {

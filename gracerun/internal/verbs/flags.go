@@ -15,8 +15,12 @@ import (
 type options struct {
 	json, names bool
 	wait, hard  bool
+	ready       bool
+	stablePID   bool
 	timeout     timeout
 	schedule    schedule
+	detach      bool
+	unit        unitOptions
 }
 
 // flagSet has the flags of v, to be parsed into o.
@@ -28,10 +32,14 @@ func (o *options) flagSet(v verb) *flag.FlagSet {
 			fs.BoolVar(&o.json, name, false, "print one JSON object")
 		case "names":
 			fs.BoolVar(&o.names, name, false, "print only their names, one a line")
+		case "stable-pid":
+			fs.BoolVar(&o.stablePID, name, false, "keep this pid over all upgrades, for supervisors that follow it")
 		case "wait":
 			fs.BoolVar(&o.wait, name, true, "wait for the result")
 		case "hard":
 			fs.BoolVar(&o.hard, name, false, "stop, then start")
+		case "ready":
+			fs.BoolVar(&o.ready, name, false, "exit 0 if it takes new work, else 1")
 		case "timeout":
 			fs.Var(&o.timeout, name, "give up after this `time`, as 90s or 5m; 0 = never")
 			if v.name == "stop" {
@@ -39,6 +47,10 @@ func (o *options) flagSet(v verb) *flag.FlagSet {
 			}
 		case "schedule":
 			fs.Var(&o.schedule, name, "`signals` and seconds to wait, as TERM/30/KILL/5; forever = repeat the rest")
+		case "detach":
+			fs.BoolVar(&o.detach, name, false, "also below a service manager, as with Type=forking")
+		default:
+			o.unit.flag(fs, name)
 		}
 	}
 	return fs

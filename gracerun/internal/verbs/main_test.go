@@ -58,7 +58,7 @@ func serviceAt(dir string) *verbs.Service {
 	return &verbs.Service{
 		Name: "hello", Version: "v1",
 		PIDFile: filepath.Join(dir, "hello.pid"), Socket: filepath.Join(dir, "hello.sock"),
-		ReadyTimeout: 10 * time.Second, Probation: 10 * time.Millisecond, DrainTimeout: 10 * time.Second,
+		ReadyTimeout: 10 * time.Second, Probation: 10 * time.Millisecond, StopTimeout: 10 * time.Second,
 	}
 }
 

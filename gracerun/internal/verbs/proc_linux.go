@@ -1,9 +1,11 @@
 package verbs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,4 +68,21 @@ func procStatus(pid int, key string) (string, error) {
 		}
 	}
 	return "", &os.PathError{Op: "read", Path: name, Err: errors.New("it has no line " + key)}
+}
+
+// unitOf returns the unit of systemd that ends with the process, "" if there is none. What
+// somebody has started in a unit, as a shell does in that of its login, is not meant.
+func unitOf(ctx context.Context, pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	unit := filepath.Base(strings.TrimSpace(string(text)))
+	if err != nil || !strings.HasSuffix(unit, ".service") {
+		return ""
+	}
+	parent, _ := procStatus(pid, "PPid:") // it may keep the pid
+	main, err := tell(ctx, "systemctl", "show", "--property=MainPID", "--value", unit)
+	switch {
+	case err != nil, main == "0", main != strconv.Itoa(pid) && main != parent:
+		return ""
+	}
+	return unit
 }

@@ -3,6 +3,7 @@
 package verbs
 
 import (
+	"context"
 	"errors"
 	"os"
 	"syscall"
@@ -11,3 +12,4 @@ import (
 func catches(int, syscall.Signal) (bool, error) { return false, errors.ErrUnsupported }
 func ended(p *os.Process) bool                  { return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) }
 func ofOwner(int, string) bool                  { return true }
+func unitOf(context.Context, int) string        { return "" }

@@ -12,6 +12,8 @@ package verbs
 import (
 	"context"
 	"time"
+
+	"github.com/gracerun/grace/gracerun/internal/systemd"
 )
 
 // Service is what the verbs are about: the service that this program is, which usually
@@ -24,17 +26,24 @@ type Service struct {
 
 	// How long a new process has to serve, and serves on probation, and how long a
 	// service that stops may take; 0 = no limit.
-	ReadyTimeout, Probation, DrainTimeout time.Duration
+	ReadyTimeout, Probation, StopTimeout time.Duration
 
 	Reloads bool // the reload verb, and HUP, mean that the configuration is reread, in the same process
 
 	// Run runs the service, in this process.
 	Run func(ctx context.Context) error
+	// KeepPID has this process keep its pid over all upgrades, and a child of it run
+	// the service: then it does not return, but with an error.
+	KeepPID func(ctx context.Context) error
 	// Start runs it as a daemon and returns its pid when it is ready. The error is a
 	// *[pidfile.LockedError] if the service runs already.
 	Start func(ctx context.Context) (pid int, err error)
 	// Foreground says why start must not leave the foreground; nil or "" = it may.
 	Foreground func() (why string)
+
+	// Unit returns what a systemd unit for the service is made of, which starts it by the
+	// run verb or, forking, by start.
+	Unit func(ctx context.Context, forking bool) (systemd.Params, error)
 
 	Verbs []Verb // the user's own
 }

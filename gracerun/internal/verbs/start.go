@@ -14,11 +14,16 @@ import (
 
 // start ends when the service works, whoever started it.
 func start(c *call, ctx context.Context, _ []string) error {
+	why := ""
 	if c.Foreground != nil {
-		if why := c.Foreground(); why != "" {
-			c.note("start stays in the foreground: %s", why)
-			return run(c, ctx, nil)
-		}
+		why = c.Foreground()
+	}
+	switch {
+	case why != "" && !c.options.detach:
+		c.note("start stays in the foreground: %s", why)
+		return run(c, ctx, nil)
+	case os.Getpid() == 1 && c.options.detach:
+		return errors.New("start --detach as the first process of a system or container, which ends with it: use run")
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()

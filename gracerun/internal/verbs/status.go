@@ -30,10 +30,23 @@ func status(c *call, ctx context.Context, _ []string) error {
 	defer stop()
 	c.known = c.probe(ctx)
 	c.print(c.describe(c.known, time.Now()))
-	if code := c.statusCode(c.known); code != 0 {
+	code := c.statusCode(c.known)
+	if c.options.ready {
+		code = readyCode(code)
+	}
+	if code != 0 {
 		return &exit{code: code}
 	}
 	return nil
+}
+
+// readyCode is the status for who only asks whether new work is taken.
+func readyCode(code int) int {
+	switch code {
+	case 0, statusUpgrading:
+		return 0
+	}
+	return exitFailed
 }
 
 func (s *Service) statusCode(k *known) int {
@@ -114,6 +127,9 @@ func headline(st control.Status, now time.Time) string {
 	}
 	if !st.StartedAt.IsZero() {
 		text += ", up " + short(now.Sub(st.StartedAt))
+	}
+	if st.TakesUntil.After(now) {
+		text += ", stops taking in " + short(st.TakesUntil.Sub(now).Round(time.Second))
 	}
 	if !st.Deadline.IsZero() {
 		text += ", " + left(st.Deadline, now)

@@ -46,6 +46,9 @@ func TestDescribe(t *testing.T) {
 			LastUpgrade: &control.Upgrade{At: ago(90 * time.Second), From: 3, To: 4, PID: 43, Took: 0.2, Stage: "setup", Error: "no database\nasked twice\n"},
 		},
 	}
+	delaying := services["stopping"]
+	delaying.TakesUntil = now.Add(4 * time.Second)
+	services["delaying"] = delaying
 	services["supervising"] = supervising(now)
 	for name, st := range services {
 		compare(t, name, verbs.Describe(&verbs.Service{Name: "hello"}, st, now))
@@ -99,6 +102,11 @@ func TestStatus(t *testing.T) {
 			d := launch(t, dir, state)
 			r := do(t, dir, "status").want(code, fmt.Sprintf("(pid %d), generation 1, version v1, up ", d.pid), "\n  listening     tcp 127.0.0.1:80\n", "\n  in hand       http 2\n")
 			r.lacks("warning")
+			ready := 1
+			if state == "ready" || state == "upgrading" {
+				ready = 0
+			}
+			do(t, dir, "status", "--ready").want(ready)
 			v := do(t, dir, "status", "--json").want(code).object()
 			if v["state"] != state || v["pid"] != float64(d.pid) || v["generation"] != 1.0 {
 				t.Errorf("%v", v)
@@ -115,6 +123,8 @@ func TestStatusNotRunning(t *testing.T) {
 	write(t, path, fmt.Sprintln(os.Getpid()))
 	do(t, dir, "status").want(1, "not running, but the pid file "+path+" was left")
 	do(t, filepath.Join(dir, "missing"), "status").want(3)
+	do(t, dir, "status", "--ready").want(1)
+	do(t, filepath.Join(dir, "missing"), "status", "--ready").want(1)
 	entries, err := os.ReadDir(dir)
 	check(t, err)
 	if len(entries) != 1 {

@@ -58,8 +58,8 @@ func (c *call) stopPlan() (schedule, error) {
 		return own, c.usage("stop: --timeout is a short form of --schedule: use one of them")
 	case own.text != "":
 		return own, nil
-	case !t.given && c.DrainTimeout > 0:
-		return patient(c.DrainTimeout + killMargin), nil
+	case !t.given && c.StopTimeout > 0:
+		return patient(c.StopTimeout + killMargin), nil
 	case t.limit > 0:
 		return patient(t.limit), nil
 	}

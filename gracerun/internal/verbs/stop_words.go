@@ -30,6 +30,9 @@ func (s *stopping) show(now time.Time) {
 	text := []string{"waiting for " + s.who()}
 	left := s.left(now)
 	if status := s.status.Load(); status != nil {
+		if status.TakesUntil.After(now) {
+			text[0] += ", who still takes work for " + short(status.TakesUntil.Sub(now).Round(time.Second))
+		}
 		text[0] = withWork(text[0], status.InFlight)
 		for _, g := range status.Generations {
 			if g.PID != status.PID {

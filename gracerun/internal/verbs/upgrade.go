@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/control"
@@ -14,10 +18,29 @@ import (
 
 // reload means what HUP means: an upgrade, or that the configuration is reread.
 func reload(c *call, ctx context.Context, _ []string) error {
+	do := (*call).replace
 	if c.Reloads {
-		return c.change(ctx, (*call).reread)
+		do = (*call).reread
 	}
-	return c.change(ctx, (*call).replace)
+	if os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) { // it is ExecReload=
+		return c.reloadUnit(ctx, do)
+	}
+	return c.change(ctx, do)
+}
+
+// reloadUnit does not fail because the unit is stopped meanwhile: systemd would take it for
+// a failure of the unit. It tells all processes of that by SIGTERM, and so it ends one that
+// takes too long, which fails the reload in any case.
+func (c *call) reloadUnit(ctx context.Context, do func(*call, context.Context, *known) error) error {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	err := c.change(ctx, do)
+	signal.Stop(term) // what is under way has arrived then
+	if err != nil && (len(term) > 0 || exitCode(err) == exitNotRunning) {
+		c.note("%v", err)
+		return nil
+	}
+	return err
 }
 
 func upgrade(c *call, ctx context.Context, _ []string) error {
@@ -26,6 +49,9 @@ func upgrade(c *call, ctx context.Context, _ []string) error {
 
 func restart(c *call, ctx context.Context, _ []string) error {
 	if c.options.hard {
+		if unit := unitOf(ctx, c.probe(ctx).owner()); unit != "" {
+			return fmt.Errorf("systemd runs it, as its unit says, and would know nothing of the new one: use: systemctl restart %s", unit)
+		}
 		if err := stop(c, ctx, nil); err != nil {
 			return err
 		}
