@@ -70,6 +70,9 @@ func newScene(t testing.TB, tm times, change func(*harness.Config)) *scene {
 	if change != nil {
 		change(&cfg)
 	}
+	if keepsPID() {
+		cfg.Args = append(cfg.Args, "run", "--stable-pid")
+	}
 	var err error
 	s.Service, err = harness.Start(cfg)
 	s.must(err)
@@ -78,6 +81,10 @@ func newScene(t testing.TB, tm times, change func(*harness.Config)) *scene {
 	s.mark = len(s.Log())
 	return s
 }
+
+// keepsPID reports whether the faults are to befall services with a process that keeps
+// their pid (GRACERUN_STABLE_PID).
+func keepsPID() bool { return os.Getenv("GRACERUN_STABLE_PID") != "" }
 
 // end closes the scene. Of a test that failed it shows what the service said,
 // and where what is left of it hangs.
@@ -275,11 +282,20 @@ func (s *scene) alone() {
 	s.t.Helper()
 	var all []harness.Process
 	s.until(func() bool {
-		var err error
-		all, err = s.Processes()
-		s.must(err)
+		all = s.generations()
 		return len(all) == 1 && all[0].PID == s.owner()
 	}, "not only the owner is there: %v", &all)
+}
+
+// generations are all processes but the one that keeps the pid.
+func (s *scene) generations() []harness.Process {
+	s.t.Helper()
+	all, err := s.Processes()
+	s.must(err)
+	if !keepsPID() {
+		return all
+	}
+	return slices.DeleteFunc(all, func(p harness.Process) bool { return p.PID == s.First })
 }
 
 // finish stops the service and checks that nothing is left of it.

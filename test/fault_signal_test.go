@@ -66,9 +66,7 @@ func (s *scene) settled() (generation int) {
 	s.until(func() bool {
 		text := s.LogFrom(s.mark)
 		asked, done := strings.Count(text, "upgrade asked for"), strings.Count(text, "upgrade committed")
-		all, err := s.Processes()
-		s.must(err)
-		if quiet++; asked != done || len(all) != 1 {
+		if quiet++; asked != done || len(s.generations()) != 1 {
 			quiet = 0
 		}
 		return quiet == 25

@@ -18,7 +18,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -436,13 +435,14 @@ func makeCertificate(t *testing.T, dir string) *x509.CertPool {
 // upgrades is how many a load test makes: 30, or what GRACERUN_UPGRADES says.
 func upgrades(t *testing.T) int {
 	t.Helper()
-	text := os.Getenv("GRACERUN_UPGRADES")
-	if text == "" {
-		return 30
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n <= 0 {
-		t.Fatalf("GRACERUN_UPGRADES=%q: want a number above 0", text)
+	return upgradesOr(t, 30)
+}
+
+func upgradesOr(t *testing.T, byDefault int) int {
+	t.Helper()
+	n, err := harness.Upgrades(byDefault)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return n
 }

@@ -1,10 +1,7 @@
 package test
 
 import (
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
 
 	"github.com/gracerun/grace/test/harness"
@@ -13,17 +10,7 @@ import (
 // builder compiles each program once for all tests of the package.
 var builder harness.Builder
 
-func TestMain(m *testing.M) {
-	if signal.Ignored(syscall.SIGHUP) { // under nohup(1): no program that a test starts is to inherit that
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-	}
-	code := m.Run()
-	if err := builder.Close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, &builder, 3)) }
 
 // build compiles a program: build(t, "example/http").
 func build(t testing.TB, pkg string) string {

@@ -313,7 +313,7 @@ func ask(network, address string) (generation int, err error) {
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(5 * time.Second))
-	if network == "udp" || network == "unixgram" {
+	if strings.HasPrefix(network, "udp") || network == "unixgram" {
 		if _, err := c.Write([]byte("who?")); err != nil {
 			return 0, err
 		}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gracerun/grace/test/harness"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -210,7 +211,7 @@ func (s *script) deploy(version, fault string) error {
 }
 
 func (c call) port() {
-	addr, err := reservePort(c.Defer)
+	addr, err := harness.ReservePort(c.Defer)
 	c.Check(err)
 	c.Setenv(c.args[0], addr)
 }

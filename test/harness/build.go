@@ -40,7 +40,7 @@ func (b *Builder) Build(pkg string) (string, error) {
 // build gives each program a directory of its own: two packages may end in the
 // same name.
 func (b *Builder) build(pkg string, n int) (string, error) {
-	dir, err := b.tempDir()
+	dir, err := b.TempDir()
 	if err != nil {
 		return "", err
 	}
@@ -52,7 +52,8 @@ func (b *Builder) build(pkg string, n int) (string, error) {
 	return out, nil
 }
 
-func (b *Builder) tempDir() (string, error) {
+// TempDir returns a directory that Close removes.
+func (b *Builder) TempDir() (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.dir != "" {

@@ -39,6 +39,11 @@ type Config struct {
 	// Prepare is called before the service is started, if it is not nil.
 	Prepare func(*Service) error
 
+	// Passed are the service's from descriptor 3 on, as a service manager passes
+	// them (sd_listen_fds(3)). LISTEN_PID is right unless Env says something else,
+	// and LISTEN_FDNAMES is in Env.
+	Passed []*os.File
+
 	StdinClosed bool // start with descriptor 0 closed; else it is the null device
 	LogPipe     bool // standard output and error are a pipe, else a file opened for appending
 
@@ -182,7 +187,13 @@ func (s *Service) Run(out *os.File) (*os.Process, error) {
 		defer null.Close()
 		attr.Files[0] = null
 	}
-	p, err := os.StartProcess(s.Path, argv, attr)
+	program := s.Path
+	if n := len(s.cfg.Passed); n > 0 { // the shell has the pid that the service will have
+		exec := fmt.Sprintf(`LISTEN_PID=${LISTEN_PID:-$$} LISTEN_FDS=%d exec "$0" "$@"`, n)
+		program, argv = "/bin/sh", append([]string{"sh", "-c", exec, s.Path}, argv[1:]...)
+		attr.Files = append(attr.Files, s.cfg.Passed...)
+	}
+	p, err := os.StartProcess(program, argv, attr)
 	if err == nil {
 		s.remember(p.Pid) // the leader of its group
 	}

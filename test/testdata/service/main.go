@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
@@ -92,6 +93,14 @@ func handler(app *gracerun.App) http.Handler {
 	mux.HandleFunc("GET /wait", func(w http.ResponseWriter, r *http.Request) { // until the test says so
 		step.At("wait")
 		fmt.Fprintf(w, "waited in pid %d\n", os.Getpid())
+	})
+	mux.HandleFunc("GET /shell", func(w http.ResponseWriter, r *http.Request) { // what a command of the service sees, and does
+		text, err := exec.Command("sh", "-c", r.FormValue("c")).Output()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Write(text)
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
 		if body, err := io.ReadAll(r.Body); err == nil {

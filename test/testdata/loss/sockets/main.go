@@ -1,10 +1,11 @@
 //go:build linux
 
 // Command sockets is a service that listens where the file "addresses" in its
-// directory says, a network and an address on each line. To each connection and
-// each packet it answers "generation G pid P". It reads the file when it
-// starts, so that the next generation may listen elsewhere, and refuses to take
-// over while there is a file "refuse".
+// directory says, a network and an address on each line; "systemd-packet" is
+// "systemd" for packets. To each connection and each packet it answers
+// "generation G pid P". It reads the file when it starts, so that the next
+// generation may listen elsewhere, and refuses to take over while there is a file
+// "refuse".
 //
 // It answers over HTTP on the unix socket http.sock: GET /status, and GET
 // /options with the options of each socket, and of one connection to each.
@@ -84,6 +85,9 @@ func (s *service) register(context.Context) error {
 		network, address, _ := strings.Cut(lines.Text(), " ")
 		name := fmt.Sprintf("%d: %s", n, lines.Text()) // two may have the same address, with port 0
 		switch network {
+		case "systemd-packet":
+			network = "systemd"
+			fallthrough
 		case "udp", "unixgram":
 			s.ServePacket(network, address, gracerun.PacketFuncs{ServeFunc: func(c net.PacketConn) error {
 				return s.answerPackets(name, c)

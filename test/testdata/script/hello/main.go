@@ -76,6 +76,7 @@ func (s *service) flags() (addr, configFile string) {
 	flag.DurationVar(&app.ReadyTimeout, "ready", 0, "App.ReadyTimeout")
 	flag.DurationVar(&app.Probation, "probation", -1, "App.Probation")
 	flag.DurationVar(&app.DrainTimeout, "drain", 0, "App.DrainTimeout")
+	flag.DurationVar(&app.StopDelay, "stop-delay", 0, "App.StopDelay")
 	flag.StringVar(&s.spool, "tasks", os.Getenv("HELLO_TASKS"), "have tasks, see tasks.go, with this spool `directory`")
 	flag.Func("command", "have a command, `NAME=SCRIPT`; may be repeated", func(v string) error {
 		s.commands = append(s.commands, v)
