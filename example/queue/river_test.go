@@ -4,6 +4,7 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func startRiver(t *testing.T, drain time.Duration) *trial {
 	q.exec(string(schema))
 	q.client, err = river.NewClient(driver, &river.Config{})
 	q.must(err)
-	return newTrial(start(t, "river", drain, "-db", url), q)
+	return newTrial(start(t, "river", drain, "-db", url+"&application_name=worker"), q)
 }
 
 func (q *riverQueue) must(err error) {
@@ -105,6 +106,12 @@ func (q *riverQueue) forget() {
 	if patient() {
 		return
 	}
+	awaitServer(q.t, func() error { // what the dead have asked for is done all the same
+		if n := one[int](q, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'worker'`); n > 0 {
+			return fmt.Errorf("the server has %d connections of the dead", n)
+		}
+		return nil
+	})
 	q.exec(`UPDATE river_job SET attempted_at = attempted_at - interval '1 hour' WHERE state = 'running'`)
 	q.exec(`UPDATE river_leader SET expires_at = expires_at - interval '1 hour'`)
 }
