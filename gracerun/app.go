@@ -233,8 +233,6 @@ type cleanup struct {
 	f    func(context.Context) error
 }
 
-const defaultDrainTimeout = 30 * time.Second
-
 // register runs f, which adds to a.work, where registration is allowed. An error
 // of f is a fault that Run returns.
 func (a *App) register(what string, f func(*registry) error) {
@@ -369,6 +367,12 @@ func limit(d, byDefault time.Duration) time.Duration {
 	}
 	return d
 }
+
+// The times that the App goes by; 0 is no limit, or none.
+func (a *App) readyLimit() time.Duration     { return limit(a.ReadyTimeout, time.Minute) }
+func (a *App) probationLimit() time.Duration { return limit(a.Probation, 500*time.Millisecond) }
+func (a *App) drainLimit() time.Duration     { return limit(a.DrainTimeout, 30*time.Second) }
+func (a *App) delayLimit() time.Duration     { return limit(a.StopDelay, 0) }
 
 // check returns all that is wrong with the App before it runs.
 func (a *App) check() error {

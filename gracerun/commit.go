@@ -65,8 +65,6 @@ func (l *life) beginOwning() {
 		l.socket().serve(l.service(), l.log)
 	} else {
 		l.self.Commit(func() {}) // the launcher hears of it last
-	}
-	if !l.replaces() {
 		l.beFollowed()
 		l.herald.ready(l.managerStatus()) // HUP is caught: newer managers look before they send one
 	}

@@ -102,7 +102,7 @@ func launchOf(p *daemon.Plan) handoff.Launch {
 }
 
 func (a *App) startLimits() handoff.Limits {
-	return handoff.Limits{Ready: limit(a.ReadyTimeout, time.Minute), Drain: limit(a.DrainTimeout, defaultDrainTimeout)}
+	return handoff.Limits{Ready: a.readyLimit(), Drain: a.drainLimit()}
 }
 
 // privileged opens what is registered already, if the daemon will not be the

@@ -13,11 +13,11 @@ import (
 // stopLimit is how long a stop takes at most: the delay, and the drain; 0 is no
 // limit.
 func (a *App) stopLimit() time.Duration {
-	drain := limit(a.DrainTimeout, defaultDrainTimeout)
+	drain := a.drainLimit()
 	if drain == 0 {
 		return 0
 	}
-	return limit(a.StopDelay, 0) + drain
+	return a.delayLimit() + drain
 }
 
 // beginDelay keeps o, which stops the service, for later.

@@ -83,9 +83,8 @@ func (h *herald) ready(status string) {
 
 func (h *herald) reloading(status string) {
 	if h != nil && !h.isStopping() {
-		h.tell(notice{send: func(n *systemd.Notifier) error {
-			return errors.Join(n.Reloading(status), n.ExtendTimeout(extendPeriod)) // a beat may be too late
-		}})
+		h.tell(notice{send: func(n *systemd.Notifier) error { return n.Reloading(status) }})
+		h.extend() // a beat may be too late
 	}
 }
 
@@ -97,15 +96,19 @@ func (h *herald) stop(status string) {
 	h.mu.Lock()
 	h.stopping = true
 	h.mu.Unlock()
-	h.tell(notice{send: func(n *systemd.Notifier) error {
-		return errors.Join(n.Stopping(status), n.ExtendTimeout(extendPeriod)) // a beat may be too late
-	}})
+	h.tell(notice{send: func(n *systemd.Notifier) error { return n.Stopping(status) }})
+	h.extend() // a beat may be too late
 }
 
 func (h *herald) isStopping() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.stopping
+}
+
+// extend has the manager wait on for what is under way.
+func (h *herald) extend() {
+	h.tell(notice{send: func(n *systemd.Notifier) error { return n.ExtendTimeout(extendPeriod) }})
 }
 
 func (h *herald) status(text string) {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"io"
 	"os"
-	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/handoff"
@@ -52,8 +51,8 @@ func (a *App) Exec(ctx context.Context, args []string, stdout, stderr io.Writer)
 	s.Unit = func(ctx context.Context, forking bool) (systemd.Params, error) { return a.unit(ctx, args, forking) }
 	where, err := a.placeFor(args)
 	s.PIDFile, s.Socket, s.Fault = where.pidFile, where.socket, cmp.Or(settled, err)
-	s.ReadyTimeout = limit(a.ReadyTimeout, time.Minute)
-	s.Probation = limit(a.Probation, 500*time.Millisecond)
+	s.ReadyTimeout = a.readyLimit()
+	s.Probation = a.probationLimit()
 	s.StopTimeout = a.stopLimit()
 	s.Reloads = a.Hangup == HangupReload
 	s.Start, s.Foreground, s.KeepPID = a.launcher(), daemon.Foreground, keepPID

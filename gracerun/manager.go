@@ -15,7 +15,7 @@ func (l *life) beginHerald() {
 	l.herald = newHerald(l.manager, l.log)
 	if !l.replaces() {
 		l.herald.own()
-		l.herald.tell(notice{send: func(n *systemd.Notifier) error { return n.ExtendTimeout(extendPeriod) }}) // a beat may be too late
+		l.herald.extend() // a beat may be too late
 	}
 }
 
@@ -66,7 +66,7 @@ func (l *life) tellManager(calm bool) {
 		return
 	}
 	if calm && l.state != StateReady {
-		l.herald.tell(notice{send: func(n *systemd.Notifier) error { return n.ExtendTimeout(extendPeriod) }})
+		l.herald.extend()
 	}
 	if calm || l.state != StateReady {
 		if text := l.managerStatus(); text != l.toldManager {

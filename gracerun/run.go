@@ -253,10 +253,10 @@ func (a *App) setPhase(p phase) {
 func (a *App) newLife(ctx context.Context) *life {
 	l := &life{
 		app: a, name: a.name(), version: a.version(), since: time.Now(),
-		readyTimeout: limit(a.ReadyTimeout, time.Minute),
-		probation:    limit(a.Probation, 500*time.Millisecond),
-		drainTimeout: limit(a.DrainTimeout, defaultDrainTimeout),
-		stopDelay:    limit(a.StopDelay, 0),
+		readyTimeout: a.readyLimit(),
+		probation:    a.probationLimit(),
+		drainTimeout: a.drainLimit(),
+		stopDelay:    a.delayLimit(),
 		linger:       limit(a.Linger, time.Second),
 		generations:  a.Generations,
 		jobs:         newJobs(),

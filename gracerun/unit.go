@@ -31,8 +31,8 @@ func (a *App) unit(ctx context.Context, args []string, forking bool) (systemd.Pa
 	version, _ := systemd.Version(ctx) // 0 without one: only what all of them have
 	p := systemd.Params{
 		Name: a.name(), Program: os.Args[0], Args: before, Version: version, Incomplete: a.Setup != nil,
-		Ready: limit(a.ReadyTimeout, time.Minute), Probation: limit(a.Probation, 500*time.Millisecond), Drain: limit(a.DrainTimeout, defaultDrainTimeout),
-		StopDelay: limit(a.StopDelay, 0), StablePID: a.StablePID,
+		Ready: a.readyLimit(), Probation: a.probationLimit(), Drain: a.drainLimit(),
+		StopDelay: a.delayLimit(), StablePID: a.StablePID,
 		Cleanups: time.Duration(max(len(a.work.cleanups), 1))*cleanupTimeout + reserve,
 		Rereads:  a.Hangup == HangupReload,
 	}

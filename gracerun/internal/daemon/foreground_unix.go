@@ -15,7 +15,7 @@ func Foreground() (why string) {
 	switch {
 	case os.Getpid() == 1:
 		return "it is the first process of the system or container, which ends with it"
-	case startedBySystemd():
+	case StartedBySystemd():
 		return "systemd started it and follows it"
 	case os.Getenv("NOTIFY_SOCKET") != "":
 		return "a service manager waits for its notification (NOTIFY_SOCKET)"
@@ -37,11 +37,12 @@ func Watched() bool {
 	case os.Getppid() == 1:
 		return true
 	}
-	return startedBySystemd() || startedBySupervisord()
+	return StartedBySystemd() || startedBySupervisord()
 }
 
-// startedBySystemd: since version 248 it says whom it has started (systemd.exec(5)).
-func startedBySystemd() bool { return os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) }
+// StartedBySystemd reports whether systemd started this very process: since version 248
+// it says whom (systemd.exec(5)).
+func StartedBySystemd() bool { return os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) }
 
 // startedBySupervisord also is true of what a program of its has started
 // (supervisord.org, "Subprocess Environment").

@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/control"
+	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/pidfile"
 )
 
@@ -22,7 +22,7 @@ func reload(c *call, ctx context.Context, _ []string) error {
 	if c.Reloads {
 		do = (*call).reread
 	}
-	if os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) { // it is ExecReload=
+	if daemon.StartedBySystemd() { // it is ExecReload=
 		return c.reloadUnit(ctx, do)
 	}
 	return c.change(ctx, do)
