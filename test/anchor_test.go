@@ -559,7 +559,7 @@ func TestAnchorFirstMoments(t *testing.T) {
 	}
 	for range 40 {
 		cmd := run(filepath.Join(dir, "term"))
-		pause(t.Context(), mathrand.N(20*time.Millisecond))
+		load.Pause(t.Context(), mathrand.N(20*time.Millisecond))
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil && cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 			t.Fatal(err)
@@ -570,7 +570,7 @@ func TestAnchorFirstMoments(t *testing.T) {
 		if err := until(t.Context(), func() error { return isImmortal(cmd.Process.Pid) }); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); pause(t.Context(), 100*time.Microsecond) {
+		for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); load.Pause(t.Context(), 100*time.Microsecond) {
 			cmd.Process.Signal(syscall.SIGHUP)
 		}
 		if err := until(t.Context(), func() error { _, err := os.Stat(filepath.Join(dir, "hup", "service.pid")); return err }); err != nil {
@@ -614,7 +614,7 @@ func TestAnchorStopsInAnUpgrade(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
 		for range 15 {
 			k.signal(k.anchor, syscall.SIGHUP)
-			pause(k.ctx, mathrand.N(60*time.Millisecond))
+			load.Pause(k.ctx, mathrand.N(60*time.Millisecond))
 			k.signal(k.anchor, syscall.SIGTERM)
 			k.exits(0)
 			k.again()
@@ -792,7 +792,7 @@ func TestAnchorUnderLoad(t *testing.T) {
 		for i := range n {
 			k.signal(k.anchor, syscall.SIGHUP)
 			k.serves(i + 2)
-			pause(ctx, mathrand.N(200*time.Millisecond))
+			load.Pause(ctx, mathrand.N(200*time.Millisecond))
 		}
 	})
 	t.Logf("%d upgrades\n%v", n, res)

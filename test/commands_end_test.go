@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/load"
 )
 
 // A service that is stopped in the middle of an upgrade ends its programs, whichever
@@ -21,7 +23,7 @@ func TestCommandsOverStops(t *testing.T) {
 		s := startSupervisor(t, fmt.Sprintf("count:%d", children))
 		names := s.running("count", children)
 		s.must(s.Signal(s.owner(), syscall.SIGHUP))
-		pause(t.Context(), rand.N(40*time.Millisecond))
+		load.Pause(t.Context(), rand.N(40*time.Millisecond))
 		s.term()
 		s.until(func() error {
 			if s.isReady() == nil { // it was about to be another program, and not looked like a generation

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/load"
 )
 
 // Whichever processes of the service are killed, at whatever moment of an upgrade,
@@ -61,7 +63,7 @@ func TestFlickeringCommandsOverKills(t *testing.T) {
 func (s *subject) killInUpgrade() {
 	s.t.Helper()
 	s.must(s.Signal(s.owner(), syscall.SIGHUP))
-	pause(s.t.Context(), rand.N(50*time.Millisecond))
+	load.Pause(s.t.Context(), rand.N(50*time.Millisecond))
 	if rand.N(2) == 0 {
 		s.killOne()
 	} else {

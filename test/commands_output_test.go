@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/load"
 )
 
 // A program that writes as fast as it can, and for which a pipe is too small, loses
@@ -23,7 +25,7 @@ func TestFloodOfACommand(t *testing.T) {
 	n := 0
 	for ; done() != nil && n < 500; n++ {
 		s.upgrade()
-		pause(t.Context(), rand.N(50*time.Millisecond))
+		load.Pause(t.Context(), rand.N(50*time.Millisecond))
 	}
 	s.must(done())
 	s.stop()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/harness"
+	"github.com/gracerun/grace/test/load"
 )
 
 // Twenty programs write numbered lines while the service that supervises them is
@@ -68,7 +69,7 @@ func TestCommandsEndOnce(t *testing.T) {
 	s := startSupervisor(t, fmt.Sprintf("flicker:%d", children))
 	for range upgrades(t) {
 		s.upgrade()
-		pause(t.Context(), rand.N(60*time.Millisecond))
+		load.Pause(t.Context(), rand.N(60*time.Millisecond))
 	}
 	names := s.names("flicker", children)
 	s.must(os.WriteFile(filepath.Join(s.dir, "calm"), nil, 0o600))
@@ -267,7 +268,7 @@ func (s *subject) leftovers() (now leftovers) {
 		if now != last {
 			return fmt.Errorf("%+v, %+v before", now, last)
 		}
-		pause(s.t.Context(), 20*time.Millisecond)
+		load.Pause(s.t.Context(), 20*time.Millisecond)
 		return nil
 	})
 	return now

@@ -30,7 +30,7 @@ func (s *scene) startLoad() {
 	s.stopLoad = func() *load.Result {
 		answered, giveUp := context.WithTimeout(s.ctx, 5*time.Second)
 		defer giveUp()
-		for r.Snapshot().OK == 0 && pause(answered, time.Millisecond) { // what came before may have taken no time
+		for r.Snapshot().OK == 0 && load.Pause(answered, time.Millisecond) { // what came before may have taken no time
 		}
 		cancel()
 		wg.Wait()

@@ -298,7 +298,7 @@ func (s *site) under(t *testing.T, r *load.Runner, groups []load.Group, f func(c
 	}
 	defer end() // also when f ends the test
 	f(ctx)
-	if !pause(ctx, 2*s.linger) { // the last drain is a part of it
+	if !load.Pause(ctx, 2*s.linger) { // the last drain is a part of it
 		t.Error(context.Cause(ctx))
 	}
 	end()
@@ -312,7 +312,7 @@ func (s *site) replace(ctx context.Context, t *testing.T, n int, most time.Durat
 		if _, err := s.Upgrade(ctx); err != nil {
 			t.Fatalf("%v\n%s", err, s.Log())
 		}
-		pause(ctx, mathrand.N(most))
+		load.Pause(ctx, mathrand.N(most))
 	}
 }
 
@@ -447,25 +447,13 @@ func upgradesOr(t *testing.T, byDefault int) int {
 	return n
 }
 
-// pause waits for d, and reports whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // until calls f until it returns nil, for 20 s at most.
 func until(ctx context.Context, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for {
 		err := f()
-		if err == nil || !pause(ctx, 2*time.Millisecond) {
+		if err == nil || !load.Pause(ctx, 2*time.Millisecond) {
 			return err
 		}
 	}

@@ -111,7 +111,7 @@ func (s *site) watchAlive(t *testing.T) func() int {
 	var wg sync.WaitGroup
 	most := 0
 	wg.Go(func() {
-		for pause(ctx, 10*time.Millisecond) {
+		for load.Pause(ctx, 10*time.Millisecond) {
 			all, err := s.Processes()
 			if err != nil {
 				t.Error(err)

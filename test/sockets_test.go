@@ -25,6 +25,7 @@ import (
 
 	"github.com/gracerun/grace/gracerun"
 	"github.com/gracerun/grace/test/harness"
+	"github.com/gracerun/grace/test/load"
 )
 
 // Each kind of socket stays where it is, with its port, its file and its
@@ -346,7 +347,7 @@ func (p *ports) pingPackets(sockets []gracerun.Socket) (stop func()) {
 		}
 		wg.Go(func() {
 			asked := 0
-			for pause(ctx, time.Millisecond) {
+			for load.Pause(ctx, time.Millisecond) {
 				if _, err := ask(s.Network, s.Bound); err != nil {
 					p.t.Errorf("%v: question %d had no answer: %v", s, asked+1, err)
 					return

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/load"
 )
 
 // Over many upgrades no two runs of a Loop, an Every or a Cron are going on at a
@@ -20,7 +22,7 @@ func TestExclusiveTasksOverUpgrades(t *testing.T) {
 	s.serves()
 	for range upgrades(t) {
 		s.upgrade()
-		pause(t.Context(), rand.N(60*time.Millisecond))
+		load.Pause(t.Context(), rand.N(60*time.Millisecond))
 	}
 	s.checkExclusive()
 }
@@ -34,10 +36,10 @@ func TestExclusiveTasksOverKills(t *testing.T) {
 	s.serves()
 	for range upgrades(t) {
 		s.must(s.Signal(s.owner(), syscall.SIGHUP))
-		pause(t.Context(), rand.N(50*time.Millisecond))
+		load.Pause(t.Context(), rand.N(50*time.Millisecond))
 		s.killOne()
 		s.settle()
-		pause(t.Context(), rand.N(60*time.Millisecond))
+		load.Pause(t.Context(), rand.N(60*time.Millisecond))
 	}
 	s.checkExclusive()
 	if len(s.killed) < upgrades(t)/2 {

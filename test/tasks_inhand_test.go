@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/load"
 )
 
 // A service with 1,000 tasks in hand, each of them of random length, is replaced
@@ -22,7 +24,7 @@ func TestThousandTasksInHand(t *testing.T) {
 	s.serves()
 	for range n {
 		s.upgrade()
-		pause(t.Context(), rand.N(60*time.Millisecond))
+		load.Pause(t.Context(), rand.N(60*time.Millisecond))
 	}
 	s.stop()
 	s.noErrors()

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/harness"
+	"github.com/gracerun/grace/test/load"
 	"github.com/gracerun/grace/test/testdata/task/trace"
 )
 
@@ -68,7 +69,7 @@ func (s *subject) until(f func() error) {
 	s.must(until(s.t.Context(), func() error {
 		err := f()
 		if err != nil {
-			pause(s.t.Context(), wait)
+			load.Pause(s.t.Context(), wait)
 			wait = min(wait*3/2, most)
 		}
 		return err
@@ -185,7 +186,7 @@ func (s *subject) whileReplaced(do func()) {
 	s.t.Helper()
 	owner := s.owner()
 	s.must(s.Signal(owner, syscall.SIGHUP))
-	pause(s.t.Context(), rand.N(40*time.Millisecond))
+	load.Pause(s.t.Context(), rand.N(40*time.Millisecond))
 	do()
 	_, err := s.Owner(s.t.Context(), owner)
 	s.must(err)

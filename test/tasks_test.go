@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/harness"
+	"github.com/gracerun/grace/test/load"
 )
 
 // Over many upgrades each item is done once, no two runs of a Loop or an Every
@@ -24,7 +25,7 @@ func TestTasksSurviveUpgrades(t *testing.T) {
 	w := startWorkshop(t)
 	for range 50 {
 		w.upgrade()
-		pause(w.ctx, rand.N(80*time.Millisecond))
+		load.Pause(w.ctx, rand.N(80*time.Millisecond))
 	}
 	w.stop()
 	h := w.readTrace()
@@ -45,7 +46,7 @@ func TestTasksSurviveKills(t *testing.T) {
 		case 9:
 			w.killOwner()
 		}
-		pause(w.ctx, rand.N(60*time.Millisecond))
+		load.Pause(w.ctx, rand.N(60*time.Millisecond))
 	}
 	w.stop()
 	if len(w.killed) < 10 {

@@ -264,7 +264,7 @@ func (d *deployment) under(f func()) {
 	var unready error
 	var probes sync.WaitGroup
 	probes.Go(func() {
-		for pause(ctx, 20*time.Millisecond) && unready == nil {
+		for load.Pause(ctx, 20*time.Millisecond) && unready == nil {
 			for _, path := range []string{"/readyz", "/livez"} {
 				if code, text, err := d.ask(path); code != http.StatusOK {
 					unready = fmt.Errorf("GET %s: %d %s, %v", path, code, text, err)
@@ -379,21 +379,9 @@ func until(ctx context.Context, f func() error) error {
 	defer cancel()
 	for {
 		err := f()
-		if err == nil || !pause(ctx, 10*time.Millisecond) {
+		if err == nil || !load.Pause(ctx, 10*time.Millisecond) {
 			return err
 		}
-	}
-}
-
-// pause waits for d, and reports whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

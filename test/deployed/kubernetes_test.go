@@ -103,7 +103,7 @@ func (d *deployment) balanced(manifest string, stop func()) *load.Result {
 	results := d.clients(ctx)
 	go func() {
 		defer cancel()
-		for failed := 0; failed < failures && pause(ctx, period); {
+		for failed := 0; failed < failures && load.Pause(ctx, period); {
 			if code, _, _ := d.ask("/readyz"); code == http.StatusOK {
 				failed = 0
 			} else {

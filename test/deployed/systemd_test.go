@@ -239,7 +239,7 @@ func (u *managed) until(t *testing.T, f func() error) {
 		if err == nil {
 			return
 		}
-		if !pause(ctx, 25*time.Millisecond) {
+		if !load.Pause(ctx, 25*time.Millisecond) {
 			t.Fatal(err)
 		}
 	}

@@ -181,7 +181,7 @@ func (r *Runner) runGroup(ctx context.Context, g *Group, s *Stat, clients []Clie
 
 func (r *Runner) closedLoop(ctx context.Context, g *Group, s *Stat, c Client) {
 	d := rand.N(g.think() + 1) // so that they do not march in step
-	for pause(ctx, d) {
+	for Pause(ctx, d) {
 		o := r.request(s, c, time.Now())
 		if d = g.think(); o.Failure != nil {
 			d = max(d, afterFailure)
@@ -255,8 +255,8 @@ func (g *Group) think() time.Duration {
 	return g.Think
 }
 
-// pause waits for d and reports whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits for d and reports whether ctx has not ended.
+func Pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}

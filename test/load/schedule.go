@@ -36,7 +36,7 @@ func step(rate float64) time.Duration {
 // all clients were busy then. It returns false if the schedule has ended before.
 func (s *schedule) next() (due time.Time, ok bool) {
 	due = s.start.Add(time.Duration(s.taken.Add(1)-1) * s.step)
-	if pause(s.ctx, time.Until(due)) {
+	if Pause(s.ctx, time.Until(due)) {
 		return due, true
 	}
 	<-s.ended

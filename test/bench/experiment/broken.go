@@ -78,7 +78,7 @@ func (m *mishap) happen(ctx context.Context, env *Env) error {
 // program has had its time to die.
 func (m *mishap) watch(ctx context.Context, s *peer.Server, old []int) {
 	const least, most = 1500 * time.Millisecond, 5 * time.Second
-	if !pause(ctx, 100*time.Millisecond) { // every client has its connection
+	if !load.Pause(ctx, 100*time.Millisecond) { // every client has its connection
 		return
 	}
 	from := len(s.Log())
@@ -86,7 +86,7 @@ func (m *mishap) watch(ctx context.Context, s *peer.Server, old []int) {
 		m.words = "the trigger: " + err.Error()
 	}
 	for begin := time.Now(); time.Since(begin) < least || m.words == "" && time.Since(begin) < most; {
-		if !pause(ctx, 20*time.Millisecond) {
+		if !load.Pause(ctx, 20*time.Millisecond) {
 			return
 		}
 		if m.words == "" {

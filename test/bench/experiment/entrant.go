@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/bench/peer"
+	"github.com/gracerun/grace/test/load"
 )
 
 const (
@@ -46,7 +47,7 @@ func (e *entrant) atRest(ctx context.Context) (n int, err error) {
 		if err != nil || len(now) == n {
 			return n, err
 		}
-		if n = len(now); !pause(ctx, 50*time.Millisecond) {
+		if n = len(now); !load.Pause(ctx, 50*time.Millisecond) {
 			return n, fmt.Errorf("starting: %w", context.Cause(ctx))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/bench/peer"
+	"github.com/gracerun/grace/test/load"
 )
 
 // settled waits until no process is left that an upgrade has replaced, and
@@ -25,7 +26,7 @@ func (e *entrant) settled(ctx context.Context) ([]int, error) {
 			return now, nil
 		}
 		peer.Ask(ctx, e.HTTP[0])
-		if !pause(ctx, 5*time.Millisecond) {
+		if !load.Pause(ctx, 5*time.Millisecond) {
 			return nil, fmt.Errorf("%d processes, not %d, %w", len(now), e.rest, context.Cause(ctx))
 		}
 	}
@@ -37,7 +38,7 @@ func (e *entrant) visit(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for pause(ctx, 5*time.Millisecond) {
+		for load.Pause(ctx, 5*time.Millisecond) {
 			peer.Ask(ctx, e.HTTP[0])
 		}
 	})

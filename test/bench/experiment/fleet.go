@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/test/bench/peer"
+	"github.com/gracerun/grace/test/load"
 )
 
 // rawLimit is the name of the kind that is the least an upgrade can cost.
@@ -84,6 +85,6 @@ func (f fleet) takeTurns(ctx context.Context, env *Env, what string, rounds int,
 				e.startAnew(ctx, env, fmt.Errorf("round %d: %w; the last it said: %q", round+1, err, e.lastWords()))
 			}
 		}
-		pause(ctx, 100*time.Millisecond)
+		load.Pause(ctx, 100*time.Millisecond)
 	}
 }

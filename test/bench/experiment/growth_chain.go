@@ -72,7 +72,7 @@ func (e *entrant) chain(ctx context.Context, n int) (c chain) {
 			}
 		}
 		c.took = time.Since(begin)
-		pause(ctx, time.Second) // what an old process loses late is lost, too
+		load.Pause(ctx, time.Second) // what an old process loses late is lost, too
 	})
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/gracerun/grace/test/bench/peer"
 	"github.com/gracerun/grace/test/bench/report"
 	"github.com/gracerun/grace/test/load"
@@ -99,10 +100,10 @@ func (d *delay) turn(ctx context.Context, rate float64) {
 	g.Rate = rate
 	var trigger time.Time
 	res := under(ctx, &r, []load.Group{g}, func(ctx context.Context) {
-		pause(ctx, -latencyWarm)
+		load.Pause(ctx, -latencyWarm)
 		trigger = time.Now()
 		d.out = d.Trigger()
-		pause(ctx, latencyMost)
+		load.Pause(ctx, latencyMost)
 	})
 	if d.out == nil && ctx.Err() == nil {
 		d.add(seen.since(trigger), old)

@@ -50,7 +50,7 @@ func capacity(ctx context.Context, env *Env) (float64, error) {
 	for range 3 {
 		var r load.Runner
 		begin := time.Now()
-		res := under(ctx, &r, []load.Group{mix(s)}, func(ctx context.Context) { pause(ctx, 700*time.Millisecond) })
+		res := under(ctx, &r, []load.Group{mix(s)}, func(ctx context.Context) { load.Pause(ctx, 700*time.Millisecond) })
 		if len(res.Failures) > 0 {
 			return 0, fmt.Errorf("%s: %w", plain, &res.Failures[0])
 		}

@@ -85,7 +85,7 @@ func (t *trail) look(ctx context.Context, n int) (h *holdings) {
 func (t *trail) step(ctx context.Context) {
 	var runner load.Runner
 	result := under(ctx, &runner, light(t.Server), func(ctx context.Context) {
-		if pause(ctx, 50*time.Millisecond) { // every client has its connection
+		if load.Pause(ctx, 50*time.Millisecond) { // every client has its connection
 			_, t.out = t.upgrade(ctx, t.HTTP[0])
 		}
 	})
@@ -102,7 +102,7 @@ func (t *trail) step(ctx context.Context) {
 func (t *trail) quiet(ctx context.Context) (*holdings, error) {
 	last, err := holdingsOf(t.Server)
 	for err == nil {
-		if !pause(ctx, 300*time.Millisecond) {
+		if !load.Pause(ctx, 300*time.Millisecond) {
 			return last, nil
 		}
 		var h *holdings

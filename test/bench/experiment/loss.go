@@ -78,7 +78,7 @@ func (l *loser) turn(ctx context.Context, n int) {
 	var done, refused int
 	var died error
 	res := under(ctx, &r, groups(l.Server), func(ctx context.Context) {
-		pause(ctx, 300*time.Millisecond) // every client has its connection
+		load.Pause(ctx, 300*time.Millisecond) // every client has its connection
 		enough := time.Now().Add(10*time.Second + time.Duration(n)*time.Second)
 		for ; done < n && died == nil && time.Now().Before(enough) && ctx.Err() == nil; done++ {
 			if err := l.replace(ctx); err != nil {
@@ -120,7 +120,7 @@ func (l *loser) replace(ctx context.Context) error {
 	} else {
 		l.drained(ctx)
 	}
-	pause(ctx, rand.N(200*time.Millisecond))
+	load.Pause(ctx, rand.N(200*time.Millisecond))
 	return nil
 }
 
@@ -145,7 +145,7 @@ func silent(ctx context.Context, s *peer.Server, old []int) {
 		if pid, err := peer.Ask(ctx, s.HTTP[0]); err != nil || slices.Contains(old, pid) {
 			n = 0
 		}
-		if !pause(ctx, 5*time.Millisecond) {
+		if !load.Pause(ctx, 5*time.Millisecond) {
 			return
 		}
 	}

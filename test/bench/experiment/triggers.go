@@ -80,7 +80,7 @@ func (h *hurry) run(ctx context.Context, env *Env) error {
 	}
 	var runner load.Runner
 	result := under(ctx, &runner, light(s), func(ctx context.Context) {
-		if !pause(ctx, 100*time.Millisecond) { // every client has its connection
+		if !load.Pause(ctx, 100*time.Millisecond) { // every client has its connection
 			return
 		}
 		if h.n == drained {
@@ -111,7 +111,7 @@ func (h *hurry) atOnce(ctx context.Context, s *peer.Server, old []int) error {
 			known, last = append(known, pid), time.Now()
 			h.came++
 		}
-		if !pause(ctx, 5*time.Millisecond) {
+		if !load.Pause(ctx, 5*time.Millisecond) {
 			return context.Cause(ctx)
 		}
 	}

@@ -3,7 +3,6 @@ package experiment
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/gracerun/grace/test/load"
 )
@@ -19,14 +18,4 @@ func under(ctx context.Context, r *load.Runner, groups []load.Group, f func(cont
 	stop()
 	wg.Wait()
 	return r.Result()
-}
-
-// pause waits for d, and reports whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return ctx.Err() == nil
-	}
 }
