@@ -129,7 +129,7 @@ type service struct {
 	t      *testing.T
 	ctx    context.Context
 	cancel context.CancelFunc
-	env    []string // by which the harness knows who belongs to the service
+	env    []string // of the verbs
 	met    map[int]bool
 	reaped sync.WaitGroup
 }
@@ -154,9 +154,7 @@ func start(t *testing.T, programs ...string) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.end)
-	if s.env, err = harness.Environ(s.First); err != nil {
-		t.Fatal(err)
-	}
+	s.env = s.Environ()
 	if err := s.Exited(ctx, s.First); err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,8 @@ func (s *Service) Status(pid int) (ws syscall.WaitStatus, ok bool) {
 	return ws, ok
 }
 
-// Environ returns the environment that a process was started with. The whole of it
+// Environ returns the environment that a process was started with, which is empty
+// for a moment after the execve(2) that [os.StartProcess] waits for. The whole of it
 // ends with a zero. The kernel (Linux 6.18) at times gives only the beginning, of a
 // process that lives on: then it is asked again, but not for ever, since a program
 // may have written something else over it.

@@ -168,12 +168,9 @@ func (s *Service) Restart() error {
 func (s *Service) Run(out *os.File) (*os.Process, error) {
 	attr := &os.ProcAttr{
 		Dir:   s.cfg.Dir,
-		Env:   append(os.Environ(), s.mark),
+		Env:   s.Environ(),
 		Files: []*os.File{nil, out, out},
 		Sys:   ownGroup(),
-	}
-	for _, v := range s.cfg.Env {
-		attr.Env = setenv(attr.Env, s.expand(v))
 	}
 	argv := []string{s.cfg.Argv0}
 	for _, a := range s.cfg.Args {
@@ -198,6 +195,15 @@ func (s *Service) Run(out *os.File) (*os.Process, error) {
 		s.remember(p.Pid) // the leader of its group
 	}
 	return p, err
+}
+
+// Environ is what the service is started with, and who is to belong to it.
+func (s *Service) Environ() []string {
+	env := append(os.Environ(), s.mark)
+	for _, v := range s.cfg.Env {
+		env = setenv(env, s.expand(v))
+	}
+	return env
 }
 
 // remember notes a process group of the service: a daemon makes its own.
