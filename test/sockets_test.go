@@ -95,7 +95,7 @@ func testSocketsStay(t *testing.T, args ...string) {
 func TestSocketsChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	kept, dropped, changed, to := freePort(t), freePort(t), freePort(t), freePort(t)
+	kept, dropped, changed, to := harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t)
 	keptSock, droppedSock, addedSock := dir+"/kept.sock", dir+"/dropped.sock", dir+"/added.sock"
 	p := startPorts(t, dir, []string{"tcp " + kept, "tcp " + dropped, "tcp " + changed, "unix " + keptSock, "unix " + droppedSock})
 	old := p.look().sockets
@@ -405,15 +405,4 @@ func watchDeletions(t *testing.T, dir string) func() map[string]int {
 		}
 		return removed
 	}
-}
-
-// freePort returns an address of this machine that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

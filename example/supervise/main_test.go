@@ -4,20 +4,21 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/harness"
 )
 
 // The programs start one after another, each when the one before it is ready, and
 // status shows them.
 func TestStart(t *testing.T) {
 	t.Parallel()
-	diary, address := t.TempDir()+"/diary", freeAddress(t)
+	diary, address := t.TempDir()+"/diary", harness.FreeAddress(t)
 	inTurn := func(name, way, ready string) string {
 		return entry(t, name, []string{"in-turn", diary, name, way}, ready)
 	}
@@ -53,17 +54,6 @@ func TestStart(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q,\nnot %q", got, want)
 	}
-}
-
-// freeAddress is one that nobody listens on. Somebody else could take it before
-// the program does, which none of the tests here would.
-func freeAddress(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // A reload restarts what has changed, stops what is gone, starts what is new, and

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,7 +47,7 @@ func deploy(t *testing.T) *deployment {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &deployment{TB: t, ctx: ctx, document: readDocument(t, "containers.md"), dir: dir, addr: freeAddress(t), mark: "GRACE_DEPLOYED=" + rand.Text()}
+	d := &deployment{TB: t, ctx: ctx, document: readDocument(t, "containers.md"), dir: dir, addr: harness.FreeAddress(t), mark: "GRACE_DEPLOYED=" + rand.Text()}
 	d.out, err = os.Create(filepath.Join(dir, "out"))
 	d.check(err)
 	t.Cleanup(func() {
@@ -73,17 +72,6 @@ func (d *deployment) check(err error) {
 	if err != nil {
 		d.Fatal(err)
 	}
-}
-
-// freeAddress is one that nobody else has at the moment.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 var programs sync.Map // of func() (string, error), by version

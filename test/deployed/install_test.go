@@ -52,11 +52,7 @@ func TestInstall(t *testing.T) {
 		for name, story := range stories {
 			t.Run(fmt.Sprint(name, s.Version), func(t *testing.T) {
 				t.Parallel()
-				addr, err := harness.ReservePort(t.Cleanup)
-				if err != nil {
-					t.Fatal(err)
-				}
-				story(t, installed{t, s, name, addr})
+				story(t, installed{t, s, name, harness.FreeAddress(t)})
 			})
 		}
 	}

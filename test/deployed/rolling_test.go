@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/gracerun/grace/test/harness"
 )
 
 // TestRollingDeploy plays the playbook over three machines, which are directories here:
@@ -20,7 +22,7 @@ func TestRollingDeploy(t *testing.T) {
 	inventory := []string{"/srv/hello", d.path("{{ inventory_hostname }}")}
 	for i := range 3 {
 		m := *d
-		m.dir, m.addr = d.path(fmt.Sprintf("web%d", i+1)), freeAddress(t)
+		m.dir, m.addr = d.path(fmt.Sprintf("web%d", i+1)), harness.FreeAddress(t)
 		d.check(os.Mkdir(m.dir, 0o755))
 		m.install("v1")
 		m.must("hello", "-addr", m.addr, "-rundir", m.path("run"), "start")

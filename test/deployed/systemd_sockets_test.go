@@ -12,11 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gracerun/grace/test/harness"
 	"github.com/gracerun/grace/test/load"
 )
 
 func socketCases(t *testing.T) []unitCase {
-	named, matched := freeAddress(t), freeAddress(t)
+	named, matched := harness.FreeAddress(t), harness.FreeAddress(t)
 	socket := func(address, more string) string {
 		return "[Socket]\nListenStream=" + address + "\n" + more
 	}

@@ -8,8 +8,8 @@ import (
 )
 
 // ReservePort returns an address that nobody else is given. A socket is bound to
-// it for as long as the script runs, but does not listen: a server may do so
-// beside it, and the kernel does not choose the port for anybody.
+// it until atEnd's function runs, but does not listen: a server may do so beside
+// it, and the kernel does not choose the port for anybody.
 func ReservePort(atEnd func(func())) (string, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -28,4 +28,18 @@ func ReservePort(atEnd func(func())) (string, error) {
 	}
 	in := sa.(*unix.SockaddrInet4)
 	return (&net.TCPAddr{IP: in.Addr[:], Port: in.Port}).String(), nil
+}
+
+// FreeAddress is ReservePort for the length of a test.
+func FreeAddress(t interface {
+	Helper()
+	Cleanup(func())
+	Fatal(...any)
+}) string {
+	t.Helper()
+	addr, err := ReservePort(t.Cleanup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
