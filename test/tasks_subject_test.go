@@ -288,6 +288,7 @@ type (
 		Name, State            string
 		Running                int
 		Paused                 bool
+		Due                    time.Time
 		Runs, Failed, Requeued int
 		LastError              string `json:"last_error"`
 	}
