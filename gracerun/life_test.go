@@ -163,16 +163,10 @@ func TestStopDuringListen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var app App
-		draining := make(chan struct{})
-		app.OnState = func(s State) {
-			if s == StateDraining {
-				close(draining)
-			}
-		}
 		var s *stage
 		app.ListenConfig = &net.ListenConfig{Control: func(string, string, syscall.RawConn) error {
 			s.end()
-			<-draining
+			<-app.life.end.take.Done()
 			return nil
 		}}
 		begin := make(chan struct{})
