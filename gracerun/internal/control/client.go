@@ -25,8 +25,8 @@ import (
 var ErrNoResult = errors.New("the answer ended before the upgrade did: see by status how it went")
 
 const (
-	dialTimeout = time.Second
-	maxAnswer   = 4 << 20 // bytes of an answer or a line: a status of thousands of sockets is a tenth of it
+	dialTimeout = 5 * time.Second // a busy machine needs more than one
+	maxAnswer   = 4 << 20         // bytes of an answer or a line: a status of thousands of sockets is a tenth of it
 	maxRefusal  = 64 << 10
 )
 
