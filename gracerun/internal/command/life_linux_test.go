@@ -240,8 +240,11 @@ func TestGroup(t *testing.T) {
 			while [ $(wc -l <%[1]s) -lt 3 ]; do sleep 0.01; done # until that one has left
 			echo last words; exit 1`, pids))
 		spec.StopTimeout, spec.Failures = 100*time.Millisecond, 1
-		g := s.guard(spec)
+		alone := shell("alone", "echo alone; exit 1")
+		alone.Restart = command.Never
+		g := s.guard(spec, alone)
 		g.await("x", command.Failed)
+		g.await("alone", command.Done)
 		text, err := os.ReadFile(pids)
 		check(t, err)
 		list := strings.Fields(string(text))
@@ -260,6 +263,31 @@ func TestGroup(t *testing.T) {
 		s.wantOutput("x", "stdout", "last words")
 		if len(s.log.find("command left a process outside its group, which nobody watches", "x")) != 1 {
 			t.Error("nothing is said of who has escaped")
+		}
+		if len(s.log.find("command left a process outside its group, which nobody watches", "alone")) > 0 {
+			t.Error("somebody is said to have escaped who never was")
+		}
+	})
+}
+
+// TestFleeting: processes that end as soon as they have started the next one are hard to
+// see, and end with their group all the same.
+func TestFleeting(t *testing.T) {
+	t.Parallel()
+	scenes(t, func(t *testing.T, s *scene) {
+		dir := t.TempDir()
+		check(t, os.WriteFile(dir+"/next", []byte("#!/bin/sh\n\"$0\" &\n"), 0o755))
+		spec := shell("x", fmt.Sprintf("echo $$ >>%[1]s/pids; %[1]s/next; exit 1", dir))
+		spec.Failures, spec.Backoff, spec.MaxBackoff = 5, time.Millisecond, time.Millisecond
+		g := s.guard(spec)
+		g.await("x", command.Failed)
+		text, err := os.ReadFile(dir + "/pids")
+		check(t, err)
+		for group := range strings.FieldsSeq(string(text)) {
+			pid, err := strconv.Atoi(group)
+			check(t, err)
+			defer syscall.Kill(-pid, syscall.SIGKILL)
+			until(t, "the group is gone", func() bool { return syscall.Kill(-pid, 0) == syscall.ESRCH })
 		}
 	})
 }
@@ -280,9 +308,13 @@ func TestForkBomb(t *testing.T) {
 	}
 	scenes(t, func(t *testing.T, s *scene) {
 		check(t, os.Chmod(s.dir, 0o755))
-		user := itoa(map[bool]int{false: bomber, true: bomber + 1}[s.keeper])
+		uid := 40_000 + 2*(os.Getpid()%5_000) // no user of the system, nor of another test
+		if s.keeper {
+			uid++
+		}
+		user := itoa(uid)
 		spec := shell("x", `ulimit -p 40 && [ "$(ulimit -p)" = 40 ] || exit
-			bomb() { trap '' TERM; while :; do bomb & sleep 0.05; done; }; bomb 2>/dev/null`)
+			bomb() { trap '' TERM; while :; do bomb & sleep 0.05; done; }; bomb 2>/dev/null & wait`)
 		spec.StopTimeout, spec.User, spec.Group, spec.Restart = 100*time.Millisecond, user, user, command.Never
 		g := s.guard(spec)
 		pid := g.await("x", command.Running).PID
@@ -296,9 +328,6 @@ func TestForkBomb(t *testing.T) {
 		}
 	})
 }
-
-// bomber is no user of the system.
-const bomber = 54399
 
 // members returns the processes of a group.
 func members(group int) (pids []int) {

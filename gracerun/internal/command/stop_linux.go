@@ -116,6 +116,7 @@ func (c *child) judge(e exit, ran time.Duration) (state string, next step) {
 // started again after a crash.
 func (c *child) clear(state string) {
 	c.unwatch()
+	c.proc.signal(unix.SIGKILL) // who starts another one and ends is seen by nobody, and so is that one
 	p, e := c.proc, exit{}
 	if !p.running() { // else it was killed, and is not gone
 		e = p.exit

@@ -91,13 +91,25 @@ func (k *Keeping) keep() {
 	syscall.Close(KeepBegun)
 	syscall.Chdir("/")
 	for i := range files {
-		if i != 1 && i != 2 { // what is written waits in them
+		if i == 1 || i == 2 {
+			onlyRead(KeepFiles + i) // what is written waits in them
+		} else {
 			syscall.Close(KeepFiles + i)
 		}
 	}
 	report(KeepEnded, awaitChild(pid))
 	for {
 		syscall.Pause()
+	}
+}
+
+// onlyRead opens a FIFO anew, so that who reads it sees the end when nobody else is left
+// who could write. fd has one digit.
+func onlyRead(fd int) {
+	reader, err := syscall.Open("/proc/self/fd/"+string(rune('0'+fd)), syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err == nil {
+		syscall.Dup3(reader, fd, syscall.O_CLOEXEC)
+		syscall.Close(reader)
 	}
 }
 
