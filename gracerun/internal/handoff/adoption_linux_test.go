@@ -557,7 +557,7 @@ func TestParted(t *testing.T) {
 		if status := reap(t, pid); status.ExitStatus() != 1 {
 			t.Errorf("it ended with %#x", status)
 		}
-		a.refused("setup: ", errParted.Error())
+		a.refused(errParted.Error()) // at what it knows by then
 		next := a.upgrade()
 		a.exit()
 		next.exit()
@@ -569,7 +569,7 @@ func TestParted(t *testing.T) {
 		child := s.enter("setup")
 		s.kill(parentOf(t, child.last.PID), unix.SIGKILL)
 		reap(t, child.last.PID)
-		a.refused("setup: ", errParted.Error())
+		a.refused(errParted.Error()) // at what it knows by then
 		a.exit()
 	})
 	t.Run("told", func(t *testing.T) {

@@ -3,6 +3,7 @@ package handoff
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"debug/elf"
 	"encoding/json"
 	"errors"
@@ -419,7 +420,7 @@ func TestDaemonFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := aDaemon(t, c.part)
-			id := "HANDOFF_ID=" + t.Name()
+			id := "HANDOFF_ID=" + rand.Text()
 			l.Env = append(l.Env, id)
 			if c.change != nil {
 				c.change(&l)
@@ -467,7 +468,7 @@ func TestStartIsGivenUp(t *testing.T) {
 			if at == StageProbation {
 				l = aDaemon(t, "")
 			}
-			id := "HANDOFF_ID=" + t.Name()
+			id := "HANDOFF_ID=" + rand.Text()
 			l.Env = append(l.Env, id)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)

@@ -355,17 +355,16 @@ func (f *fake) hear(sig os.Signal) {
 		f.say("TERM")
 		f.left = true
 		f.succeed() // and drains
+	case f.words["stubborn"]:
+		f.drains.Store(true)
+		f.say("TERM")
+	case f.words["lingers"]:
+		f.say("TERM")
+		must(f.lock.Remove())
+		must(f.lock.Close())
 	default:
 		f.say("TERM")
-		switch {
-		case f.words["stubborn"]:
-			f.drains.Store(true)
-		case f.words["lingers"]:
-			must(f.lock.Remove())
-			must(f.lock.Close())
-		default:
-			f.end()
-		}
+		f.end()
 	}
 }
 

@@ -103,7 +103,7 @@ func TestStopGivesUp(t *testing.T) {
 	t.Parallel()
 	dir := temp(t)
 	d := launch(t, dir, "stubborn")
-	r := do(t, dir, "stop", "--schedule", "TERM/0/USR1/0/-CONT/0", "--json")
+	r := doUntil(t, serviceAt(dir), "sending SIGUSR1", func() { d.expect("TERM") }, "stop", "--schedule", "TERM/0/USR1/0/-CONT/0", "--json")
 	if r.want(1, "still held", fmt.Sprintf("pid %d", d.pid)).object()["state"] != "draining" {
 		t.Errorf("state is not that of a service that runs: %s", r.out)
 	}
