@@ -54,8 +54,12 @@ func (l *life) endDelay(o occurrence) {
 	l.touch()
 }
 
-// stopAgain is for who is told to stop, and does already.
+// stopAgain is for who is told to stop, and does already. What the anchor has told the
+// predecessor in its last moment comes twice: from both.
 func (l *life) stopAgain(o occurrence) {
+	if l.anchored && time.Since(l.leftAt) < signalDelay {
+		return
+	}
 	if l.delayed == nil && l.meantForSuccessor() {
 		l.log.Info("the service stops: the successor is told", "why", o.why)
 		if l.isFollowed() {
@@ -91,6 +95,6 @@ func (l *life) leave(o occurrence) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leaving == nil {
-		l.leaving = errors.New("stopping: " + why)
+		l.leaving, l.leftAt = errors.New("stopping: "+why), time.Now()
 	}
 }

@@ -302,3 +302,32 @@ func TestRequestOfAnOlder(t *testing.T) {
 		}
 	})
 }
+
+// TestLateStop: a TERM by way of the anchor that comes when the predecessor has nothing
+// left to do but exit is for the successor.
+func TestLateStop(t *testing.T) {
+	t.Parallel()
+	newer := newElder(t, 2)
+	self := &fakeSelf{late: true}
+	self.upgrade = func(context.Context, handoff.Limits, func() handoff.Estate, func(handoff.Progress)) error {
+		self.mu.Lock()
+		defer self.mu.Unlock()
+		self.successor = newer.Peer
+		return nil
+	}
+	var app App
+	app.OnState = func(s State) { app.life.anchored = app.life.anchored || s == StateStarting }
+	s := perform(t, &app, self)
+	s.ready()
+	if err := app.Upgrade(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.wait(); err != nil {
+		t.Error(err)
+	}
+	for got := ""; !strings.Contains(got, `"stop"`); {
+		if got = newer.told(t); got == unix.EAGAIN.Error() {
+			t.Fatal("the successor was not told")
+		}
+	}
+}

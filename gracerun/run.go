@@ -42,6 +42,7 @@ type world struct {
 	manager func() (systemd.Manager, systemd.Sockets, error) // nothing in a process that a predecessor started
 	claim   func(name string) (generations, error)
 	notify  func(signals)
+	flush   func(signals)
 	silent  func(signals)
 
 	openControl func(*life)
@@ -74,6 +75,7 @@ func outside() world {
 			return self, err
 		},
 		notify: signals.notify,
+		flush:  signals.flush,
 		silent: signals.silence,
 
 		openControl: (*life).openControl,
@@ -151,6 +153,7 @@ type life struct {
 	deadline  time.Time
 	takesEnd  time.Time // of App.StopDelay; zero = it is not under way
 	leaving   error     // why the service takes no new work; nil = it does
+	leftAt    time.Time // since when
 	history   []UpgradeResult
 	failed    int                      // upgrades, in this process
 	said      map[*handoff.Peer]report // by older generations, last

@@ -393,6 +393,12 @@ func (l *life) forwardRest() {
 		l.up.queue = append(l.up.queue, l.hangup().request)
 	}
 	l.nextUpgrade()
+	if !l.meantForSuccessor() {
+		return
+	}
+	if l.world.flush(l.signals); len(l.signals.stop) > 0 {
+		l.stopAgain(l.stopSignal(<-l.signals.stop))
+	}
 }
 
 // forwardedUpgrade is the answer of the successor.

@@ -31,6 +31,7 @@ type fakeSelf struct {
 	older   []*handoff.Peer
 	hup     bool
 	deaf    time.Duration // how long it takes until signals are caught
+	late    bool          // a TERM comes in the last moment
 	upgrade func(context.Context, handoff.Limits, func() handoff.Estate, func(handoff.Progress)) error
 
 	mu        sync.Mutex
@@ -125,6 +126,11 @@ func perform(t *testing.T, app *App, self *fakeSelf) *stage {
 			},
 			claim:  func(string) (generations, error) { return self, nil },
 			notify: func(c signals) { time.Sleep(self.deaf); s.signals = c; close(notified) },
+			flush: func(c signals) {
+				if self.late {
+					c.stop <- syscall.SIGTERM
+				}
+			},
 			silent: func(signals) {},
 
 			openControl: func(*life) {}, // a real Accept stops virtual time

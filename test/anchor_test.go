@@ -459,6 +459,26 @@ func TestAnchorOldKilled(t *testing.T) {
 	}
 }
 
+// TestAnchorStopsTheNext: if who was told to stop could not, and another takes over, that
+// one is told, too.
+func TestAnchorStopsTheNext(t *testing.T) {
+	eachAnchor(t, func(t *testing.T, k *kept) {
+		old := k.serves(1)
+		k.d.next("setup", hold)
+		k.signal(k.anchor, syscall.SIGHUP)
+		h, err := k.d.wait(k.ctx, "setup")
+		k.must(err)
+		k.signal(old, syscall.SIGSTOP)
+		k.until(func() bool { return strings.HasPrefix(k.status(old, "State"), "T") }, "%d has not stopped", old)
+		k.signal(k.anchor, syscall.SIGTERM)
+		k.until(func() bool { return k.status(old, "ShdPnd") == "0000000000004000" }, "no TERM came")
+		k.signal(old, syscall.SIGKILL)
+		k.must(k.Exited(k.ctx, old))
+		h.tell("go")
+		k.exits(0)
+	})
+}
+
 // TestAnchorBothDie: a successor that fails after its predecessor was killed leaves
 // nobody.
 func TestAnchorBothDie(t *testing.T) {

@@ -15,6 +15,7 @@ type anchor struct {
 	listens   bool // there was a main that catches HUP, which would end one that does not
 	all       []*generation
 	held      signalSet // to be passed on
+	told      signalSet // what main was told to stop with
 	lineEnded bool
 	childless bool
 	limit     int64 // when those that are left are ended, in ns of the monotonic clock; 0 = they are not
@@ -177,7 +178,10 @@ func (a *anchor) hear() {
 		case AnchorComing:
 			a.generation(pid)
 		case AnchorMain:
-			a.main = a.generation(pid)
+			if g := a.generation(pid); g != a.main {
+				a.main = g
+				a.held |= a.told // the one before could not pass it on, or it comes twice
+			}
 			a.main.wasMain, a.listens = true, true
 		}
 	}
@@ -199,12 +203,16 @@ func (a *anchor) pass() {
 		if !a.held.has(sig) || sig == syscall.SIGHUP && !a.listens {
 			continue
 		}
+		stops := sig == syscall.SIGTERM || sig == syscall.SIGINT
 		if !a.main.ended() {
 			sendSignal(a.main.fd, sig)
 			a.held.remove(sig)
+			if stops {
+				a.told.add(sig)
+			}
 			continue
 		}
-		if sig != syscall.SIGTERM && sig != syscall.SIGINT {
+		if !stops {
 			continue
 		}
 		for _, g := range a.all { // nobody owns the service: whoever is about to must not
