@@ -463,11 +463,11 @@ func (l *life) enter(s State) {
 	l.state = s
 	l.mu.Unlock()
 	l.touch()
-	if s == StateReady && !l.isReady() {
-		close(l.app.ready)
-	}
 	if l.app.OnState != nil {
 		l.app.OnState(s)
+	}
+	if s == StateReady && !l.isReady() {
+		close(l.app.ready)
 	}
 }
 

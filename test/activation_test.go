@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gracerun/grace/gracerun"
 	"github.com/gracerun/grace/test/harness"
 )
 
@@ -248,7 +249,7 @@ func TestActivatedDaemon(t *testing.T) {
 	first.answeredBy(t, "1")
 	p.withoutManager(pid)
 	p.upgrade()
-	u.dial(web).answeredBy(t, "2")
+	p.answeredBy(2, gracerun.Socket{Network: web.network, Bound: web.address})
 }
 
 // A keeper is a service manager with an fd store (sd_notify(3)).

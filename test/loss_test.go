@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -340,10 +341,14 @@ func linesAround(log string, from, to time.Time) string {
 	return b.String()
 }
 
-// noErrors fails the test for what the service reports as an error.
-func (s *site) noErrors(t *testing.T) {
+// noErrors fails the test for what the service reports as an error, but for those that
+// are expected.
+func (s *site) noErrors(t *testing.T, but ...string) {
 	t.Helper()
 	for line := range strings.Lines(s.Log()) {
+		if slices.ContainsFunc(but, func(text string) bool { return strings.Contains(line, text) }) {
+			continue
+		}
 		if strings.Contains(line, "level=ERROR") || !strings.HasPrefix(line, "time=") {
 			t.Errorf("in the log: %s", line)
 		}

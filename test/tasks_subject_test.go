@@ -218,9 +218,9 @@ func (h tracks) count(what string) map[string]int {
 }
 
 // noErrors fails the test for what the service reports as an error.
-func (s *subject) noErrors() {
+func (s *subject) noErrors(but ...string) {
 	s.t.Helper()
-	(&site{Service: s.Service}).noErrors(s.t)
+	(&site{Service: s.Service}).noErrors(s.t, but...)
 }
 
 // A controller speaks to the control socket.

@@ -276,7 +276,7 @@ func (d *deployment) clients(ctx context.Context) <-chan *load.Result {
 	go func() {
 		results <- new(load.Runner).Run(ctx,
 			load.Group{Kind: "fresh", N: 4, Think: 10 * time.Millisecond, New: func() load.Client { return &load.Fresh{Target: target} }},
-			load.Group{Kind: "keep-alive", N: 4, Think: 20 * time.Millisecond, New: func() load.Client { return &load.KeepAlive{Target: target, Get: -1} }},
+			load.Group{Kind: "keep-alive", N: 4, Think: 20 * time.Millisecond, New: func() load.Client { return &load.KeepAlive{Target: target, Get: -1, Look: true} }},
 			load.Group{Kind: "slow", N: 4, Think: 20 * time.Millisecond, New: func() load.Client {
 				return &load.Slow{Target: target, Sleep: 300 * time.Millisecond}
 			}},

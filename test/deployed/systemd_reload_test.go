@@ -34,7 +34,7 @@ func reloadsUnderLoad(t *testing.T, u *managed) {
 	address := u.address(t)
 	target := load.Target{Address: address}
 	groups := []load.Group{
-		{Kind: "keep-alive", N: 4, Think: 20 * time.Millisecond, New: func() load.Client { return &load.KeepAlive{Target: target} }},
+		{Kind: "keep-alive", N: 4, Think: 20 * time.Millisecond, New: func() load.Client { return &load.KeepAlive{Target: target, Look: true} }},
 		{Kind: "fresh", N: 4, Think: 20 * time.Millisecond, New: func() load.Client { return &load.Fresh{Target: target} }},
 		{Kind: "slow", N: 2, Think: 20 * time.Millisecond, New: func() load.Client { return &load.Slow{Target: target, Sleep: 200 * time.Millisecond} }},
 	}

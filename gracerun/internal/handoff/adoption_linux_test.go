@@ -631,11 +631,11 @@ func TestStuckBetween(t *testing.T) {
 	a.replaced(next)
 	a.exit()
 
-	next.order("upgrade 300ms")
+	next.order("upgrade 2s")
 	child := s.enter("setup")
 	pid := child.last.PID
 	s.kill(parentOf(t, pid), unix.SIGSTOP)
-	next.refused("setup: not serving after 300ms")
+	next.refused("setup: not serving after 2s")
 	reap(t, pid)
 	another := next.upgrade()
 	next.exit()

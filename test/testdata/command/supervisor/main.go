@@ -67,7 +67,7 @@ func (s *service) supervise(kind string, i int) {
 	case "flicker":
 		c.Backoff, c.Failures = -1, -1
 	case "crash":
-		c.Backoff, c.MaxBackoff, c.Failures = 40*time.Millisecond, 160*time.Millisecond, 5
+		c.Backoff, c.MaxBackoff, c.Failures = 40*time.Millisecond, 5*time.Second, 5 // who runs for so long begins anew
 	case "stubborn":
 		c.StopTimeout = 300 * time.Millisecond
 	case "bomb":
