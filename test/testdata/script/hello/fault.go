@@ -63,6 +63,7 @@ func (r release) setUp(ctx context.Context) error {
 	case "hangs":
 		select {}
 	case "waits":
+		os.WriteFile(filepath.Join(r.dir, "waiting"), nil, 0o644)
 		return waitFor(ctx, filepath.Join(r.dir, "go"))
 	}
 	return nil
