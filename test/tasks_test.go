@@ -126,13 +126,28 @@ func (w *workshop) killDraining() {
 }
 
 // killOwner kills the newest generation. The older ones finish what they have,
-// and then somebody starts the service anew.
+// and then somebody starts the service anew; unless the predecessor had not let go
+// yet, and serves on.
 func (w *workshop) killOwner() {
 	w.t.Helper()
 	owner, err := w.PID()
 	w.must(err)
 	w.kill(owner)
-	w.must(w.Gone(w.ctx))
+	replaced := false
+	w.must(until(w.ctx, func() error {
+		pid, err := w.PID()
+		if replaced = err == nil && pid != 0 && pid != owner; replaced {
+			return nil
+		}
+		all, err := w.Processes()
+		if err == nil && len(all) > 0 {
+			err = fmt.Errorf("still there: %v", all)
+		}
+		return err
+	}))
+	if replaced {
+		return
+	}
 	log, err := os.OpenFile(filepath.Join(w.Root, "log"), os.O_WRONLY|os.O_APPEND, 0)
 	w.must(err)
 	defer log.Close()

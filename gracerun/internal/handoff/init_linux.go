@@ -37,7 +37,6 @@ type inheritance struct {
 	abandoned *time.Timer    // see endIfAbandoned; nil = there is no limit
 	release   func()         // ends the relay: tableflip then allows the next upgrade
 	output    []replacement  // of standard descriptors, at the commit
-	caught    chan struct{}  // closed when hup is listened on
 	claimed   chan struct{}  // holds one token: the first App of the right name takes it
 }
 
@@ -53,8 +52,9 @@ func inherit() *inheritance {
 		signal.Notify(hup, syscall.SIGHUP)
 		close(caught)
 	}()
-	in := &inheritance{hup: hup, caught: caught, claimed: make(chan struct{}, 1), release: func() {}}
+	in := &inheritance{hup: hup, claimed: make(chan struct{}, 1), release: func() {}}
 	in.err = in.open()
+	<-caught
 	return in
 }
 

@@ -270,7 +270,6 @@ func (s *Self) HUP() bool {
 		s.anchor.say(early.AnchorMain) // from now on it can have one
 		return false
 	}
-	<-s.in.caught
 	signal.Stop(s.in.hup)
 	return len(s.in.hup) > 0
 }
