@@ -46,7 +46,7 @@ func (s *service) note(name string) func(context.Context) error {
 func takeLetter(ctx context.Context, spool string) (letter string, err error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		list, err := filepath.Glob(filepath.Join(spool, "*.letter"))
 		if err != nil {
 			return "", err
@@ -59,9 +59,9 @@ func takeLetter(ctx context.Context, spool string) (letter string, err error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return "", context.Cause(ctx)
 		}
 	}
+	return "", context.Cause(ctx)
 }
 
 func (s *service) send(ctx context.Context, spool, letter string) error {
