@@ -43,7 +43,7 @@ func startKeeper(p *program, files []*os.File, path string) (pid int, k *keeper,
 	if err := p.canBeKept(); err != nil {
 		return 0, nil, err
 	}
-	order, err := p.order(len(files))
+	order, err := p.order(files)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -85,9 +85,9 @@ func (p *program) canBeKept() error {
 }
 
 // order is a file without a name: the environment is nobody else's business.
-func (p *program) order(files int) (*os.File, error) {
+func (p *program) order(files []*os.File) (*os.File, error) {
 	k := early.Keeping{
-		Program: p.path, Dir: p.dir, Chroot: p.attr.Chroot, Args: p.args, Env: p.env, Files: files,
+		Program: p.path, Dir: p.dir, Chroot: p.attr.Chroot, Args: p.args, Env: p.env, Files: p.kinds(files),
 		Setsid: p.attr.Setsid, Noctty: p.attr.Noctty, Credential: p.attr.Credential,
 	}
 	fd, err := unix.MemfdCreate("order", unix.MFD_CLOEXEC)
@@ -100,6 +100,23 @@ func (p *program) order(files int) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// kinds tells apart what of the files is the user's, whose readers have a right to see
+// the end of it, and whose writers that nobody reads.
+func (p *program) kinds(files []*os.File) string {
+	kinds := make([]byte, len(files))
+	for i, f := range files {
+		switch {
+		case f == nil:
+			kinds[i] = early.KeepNone
+		case (i == 1 || i == 2) && p.outputs[i-1] == nil:
+			kinds[i] = early.KeepHold
+		default:
+			kinds[i] = early.KeepGive
+		}
+	}
+	return string(kinds)
 }
 
 func (k *keeper) start(order *os.File, files []*os.File) error {

@@ -289,6 +289,52 @@ func TestOwnFiles(t *testing.T) {
 	s.wantFiles()
 }
 
+// TestNoSuchFile: a descriptor that the user leaves out is not there, in either way.
+func TestNoSuchFile(t *testing.T) {
+	t.Parallel()
+	scenes(t, func(t *testing.T, s *scene) {
+		f, err := os.Open(os.DevNull)
+		check(t, err)
+		defer f.Close()
+		spec := shell("x", "[ -e /proc/$$/fd/3 ] && [ ! -e /proc/$$/fd/4 ] && [ -e /proc/$$/fd/5 ] || ls -l /proc/$$/fd; exit 7")
+		spec.Restart = command.Never
+		cmd := spec.Cmd
+		spec.Cmd = func(ctx context.Context) *exec.Cmd {
+			c := cmd(ctx)
+			c.ExtraFiles = []*os.File{f, nil, f}
+			return c
+		}
+		if st := s.guard(spec).await("x", command.Done); st.LastExit != "exit status 7" || len(st.Output) > 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// TestReaderGone: who writes to a pipe of the user's learns that nobody reads it.
+func TestReaderGone(t *testing.T) {
+	t.Parallel()
+	scenes(t, func(t *testing.T, s *scene) {
+		r, w, err := os.Pipe()
+		check(t, err)
+		defer r.Close()
+		defer w.Close()
+		spec := shell("x", "trap '' PIPE; while echo x; do :; done 2>/dev/null; exit 7")
+		spec.Restart = command.Never
+		cmd := spec.Cmd
+		spec.Cmd = func(ctx context.Context) *exec.Cmd {
+			c := cmd(ctx)
+			c.Stdout = w
+			return c
+		}
+		g := s.guard(spec)
+		g.await("x", command.Running)
+		check(t, r.Close())
+		if st := g.await("x", command.Done); st.LastExit != "exit status 7" {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 // TestReady of each kind.
 func TestReady(t *testing.T) {
 	t.Parallel()

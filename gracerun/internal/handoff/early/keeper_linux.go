@@ -22,10 +22,17 @@ const (
 type Keeping struct {
 	Program, Dir, Chroot string
 	Args, Env            []string
-	Files                int // how many the program has
+	Files                string // of each file of the program a kind
 	Setsid, Noctty       bool
 	Credential           *syscall.Credential
 }
+
+// Kinds of files.
+const (
+	KeepNone = '-' // there is none
+	KeepGive = 'g' // it is only the program's
+	KeepHold = 'h' // a FIFO, of standard output or error: what is written waits in it
+)
 
 // keepMagic begins the order. The variable alone proves nothing.
 const keepMagic = "GRUNKEEP"
@@ -69,11 +76,13 @@ func slurp(fd int) (text []byte) {
 // keep starts the program, and stays until it is killed: its child, though ended, is
 // not reaped before. Who supervises the program kills it then.
 func (k *Keeping) keep() {
-	files := make([]uintptr, k.Files)
-	for i := range files {
-		files[i] = uintptr(KeepFiles + i)
+	files := make([]uintptr, len(k.Files))
+	for i, kind := range k.Files {
+		if files[i] = uintptr(KeepFiles + i); kind == KeepNone { // what is there is the Go runtime's own
+			files[i] = ^uintptr(0)
+		}
 	}
-	for fd := KeepOrder; fd < KeepFiles+k.Files; fd++ {
+	for fd := KeepOrder; fd < KeepFiles+len(k.Files); fd++ {
 		syscall.CloseOnExec(fd)
 	}
 	pid, err := syscall.ForkExec(k.Program, k.Args, &syscall.ProcAttr{
@@ -90,10 +99,11 @@ func (k *Keeping) keep() {
 	report(KeepStarted, pid)
 	syscall.Close(KeepBegun)
 	syscall.Chdir("/")
-	for i := range files {
-		if i == 1 || i == 2 {
-			onlyRead(KeepFiles + i) // what is written waits in them
-		} else {
+	for i, kind := range k.Files {
+		switch kind {
+		case KeepHold:
+			onlyRead(KeepFiles + i)
+		case KeepGive:
 			syscall.Close(KeepFiles + i)
 		}
 	}
@@ -188,13 +198,13 @@ func (k *Keeping) Encode() []byte {
 	}
 	set(c.NoSetGroups, keepNoSetGroups)
 	b := []byte(keepMagic)
-	for _, n := range []uint64{flags, uint64(k.Files), uint64(c.Uid), uint64(c.Gid), uint64(len(c.Groups))} {
+	for _, n := range []uint64{flags, uint64(c.Uid), uint64(c.Gid), uint64(len(c.Groups))} {
 		b = appendNumber(b, n)
 	}
 	for _, g := range c.Groups {
 		b = appendNumber(b, uint64(g))
 	}
-	for _, list := range [][]string{{k.Program, k.Dir, k.Chroot}, k.Args, k.Env} {
+	for _, list := range [][]string{{k.Program, k.Dir, k.Chroot, k.Files}, k.Args, k.Env} {
 		b = appendNumber(b, uint64(len(list)))
 		for _, s := range list {
 			b = append(appendNumber(b, uint64(len(s))), s...)
@@ -208,12 +218,6 @@ func (k *Keeping) decode(b []byte) bool {
 	d := decoder{rest: b, ok: true}
 	flags := d.number()
 	k.Setsid, k.Noctty = flags&keepSetsid != 0, flags&keepNoctty != 0
-	const maxFiles = 1 << 16
-	if n := d.number(); n <= maxFiles {
-		k.Files = int(n)
-	} else {
-		d.ok = false
-	}
 	c := &syscall.Credential{Uid: uint32(d.number()), Gid: uint32(d.number()), NoSetGroups: flags&keepNoSetGroups != 0}
 	for n := d.number(); d.ok && n > 0; n-- {
 		c.Groups = append(c.Groups, uint32(d.number()))
@@ -223,10 +227,10 @@ func (k *Keeping) decode(b []byte) bool {
 	}
 	names := d.strings()
 	k.Args, k.Env = d.strings(), d.strings()
-	if !d.ok || len(names) != 3 || len(d.rest) != 0 {
+	if !d.ok || len(names) != 4 || len(d.rest) != 0 {
 		return false
 	}
-	k.Program, k.Dir, k.Chroot = names[0], names[1], names[2]
+	k.Program, k.Dir, k.Chroot, k.Files = names[0], names[1], names[2], names[3]
 	return true
 }
 

@@ -10,9 +10,9 @@ import (
 func keepings() map[string]Keeping {
 	return map[string]Keeping{
 		"nothing": {},
-		"plain":   {Program: "/bin/sh", Args: []string{"sh", "-c", ""}, Env: []string{"A=1", "B="}, Files: 3},
+		"plain":   {Program: "/bin/sh", Args: []string{"sh", "-c", ""}, Env: []string{"A=1", "B="}, Files: "ghh"},
 		"all": {
-			Program: "p", Dir: "/d", Chroot: "/c", Args: []string{"\x00\n"}, Env: []string{""}, Files: 1 << 16, Setsid: true, Noctty: true,
+			Program: "p", Dir: "/d", Chroot: "/c", Args: []string{"\x00\n"}, Env: []string{""}, Files: "-\x00", Setsid: true, Noctty: true,
 			Credential: &syscall.Credential{Uid: 1<<32 - 2, Gid: 1, Groups: []uint32{0, 7}, NoSetGroups: true},
 		},
 		"many": {Program: "p", Env: strings.Split(strings.Repeat("variable,", 100_000), ",")},
