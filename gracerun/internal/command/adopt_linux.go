@@ -295,6 +295,17 @@ func findGroup(fifos [2]inode, session int) (leader int, err error) {
 	return 0, nil
 }
 
+// isOutput reports whether any process has one of the FIFOs as its output. Who only has
+// it open may be on its way to be another program, and closes it then.
+func isOutput(fifos [2]inode) bool {
+	for p := range allProcesses() {
+		if standard, _ := p.has(fifos); standard {
+			return true
+		}
+	}
+	return false
+}
+
 // bequeath leaves the program to a successor: it goes on, and its output waits.
 func (c *child) bequeath() {
 	c.unwatch()

@@ -270,6 +270,37 @@ func TestGroup(t *testing.T) {
 	})
 }
 
+// TestNobodyEscaped: who has the output of a program open for a moment, as every process
+// has that is started at the same time, is not accused.
+func TestNobodyEscaped(t *testing.T) {
+	t.Parallel()
+	scenes(t, func(t *testing.T, s *scene) {
+		spec := shell("x", "read line; echo $line")
+		spec.Restart = command.Never
+		in, end, err := os.Pipe()
+		check(t, err)
+		defer in.Close()
+		defer end.Close()
+		cmd := spec.Cmd
+		spec.Cmd = func(ctx context.Context) *exec.Cmd {
+			c := cmd(ctx)
+			c.Stdin = in
+			return c
+		}
+		g := s.guard(spec)
+		g.await("x", command.Running)
+		other, err := os.OpenFile(filepath.Join(s.dir, "svc.command.x.stdout"), os.O_RDWR, 0)
+		check(t, err)
+		defer other.Close()
+		fmt.Fprintln(end, "hello")
+		g.await("x", command.Done)
+		s.wantOutput("x", "stdout", "hello")
+		if len(s.log.find("command left a process outside its group, which nobody watches", "x")) > 0 {
+			t.Error("somebody is said to have escaped who never was")
+		}
+	})
+}
+
 // TestFleeting: processes that end as soon as they have started the next one are hard to
 // see, and end with their group all the same.
 func TestFleeting(t *testing.T) {

@@ -121,11 +121,11 @@ func (c *child) clear(state string) {
 	if !p.running() { // else it was killed, and is not gone
 		e = p.exit
 	}
-	escaped := false
+	held := false
 	for i := range c.streams {
-		escaped = c.streams[i].finish() || escaped
+		held = c.streams[i].finish() || held
 	}
-	if escaped {
+	if held && isOutput(c.record.Streams) {
 		c.log.Warn("command left a process outside its group, which nobody watches", "pid", p.pid, "hint", "have it stay in the foreground")
 	}
 	if c.notify != nil {
