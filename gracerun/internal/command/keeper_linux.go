@@ -35,6 +35,9 @@ type keeperReport struct {
 	status syscall.WaitStatus
 }
 
+// reportSize is more than a keeper says.
+const reportSize = 8 * early.ReportSize
+
 // keeperTime is how long a keeper has to start a program.
 const keeperTime = 10 * time.Second
 
@@ -54,7 +57,9 @@ func startKeeper(p *program, files []*os.File, path string) (pid int, k *keeper,
 		return 0, nil, err
 	}
 	k = &keeper{path: path, file: file, child: true, done: make(chan struct{})}
-	err = withFD(file, func(fd int) error { return os.NewSyscallError("flock", unix.Flock(fd, unix.LOCK_EX)) })
+	err = withFD(file, func(fd int) error {
+		return errors.Join(os.NewSyscallError("flock", unix.Flock(fd, unix.LOCK_EX)), reserve(fd))
+	})
 	if err == nil {
 		err = k.start(order, files)
 	}
@@ -66,6 +71,19 @@ func startKeeper(p *program, files []*os.File, path string) (pid int, k *keeper,
 		return 0, nil, err
 	}
 	return pid, k, nil
+}
+
+// reserve has the disk take the whole report, where it can: who has started a program
+// must be able to say so.
+func reserve(fd int) error {
+	err := unix.EINTR
+	for err == unix.EINTR {
+		err, _ = unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, reportSize).(unix.Errno)
+	}
+	if err == 0 || err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		return nil
+	}
+	return os.NewSyscallError("fallocate", err)
 }
 
 // canBeKept refuses what only the kernel's own way can do.
@@ -131,22 +149,20 @@ func (k *keeper) start(order *os.File, files []*os.File) error {
 	}
 	defer begun.Close()
 	defer begin.Close()
-	own := "/proc/self/exe" // this very build, whatever is installed by now
+	handle, own := -1, "/proc/self/exe" // this very build, whatever is installed by now
 	proc, err := os.StartProcess(own, []string{os.Args[0]}, &os.ProcAttr{
 		Env:   []string{early.Keep + "=yes"},
 		Files: append([]*os.File{null, null, null, order, k.file, begin}, files...),
-		Sys:   &syscall.SysProcAttr{Setpgid: true}, // what a terminal sends to the service is not meant
+		// What a terminal sends to the service is not meant. And there is no keeper without a handle.
+		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &handle},
 	})
 	if err != nil {
 		return fmt.Errorf("the process that keeps it: %w", err)
 	}
 	k.pid = proc.Pid
 	proc.Release()
-	fd, err := unix.PidfdOpen(k.pid, unix.PIDFD_NONBLOCK)
-	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
-	}
-	k.handle = os.NewFile(uintptr(fd), "pidfd")
+	unix.SetNonblock(handle, true)
+	k.handle = os.NewFile(uintptr(handle), "pidfd")
 	go k.watch()
 	begin.Close()
 	begun.SetReadDeadline(time.Now().Add(keeperTime))
@@ -182,7 +198,7 @@ func (k *keeper) started(path string) (int, error) {
 
 // report reads what the keeper has said so far.
 func (k *keeper) report() (r keeperReport) {
-	text, _ := io.ReadAll(io.NewSectionReader(k.file, 0, 8*early.ReportSize))
+	text, _ := io.ReadAll(io.NewSectionReader(k.file, 0, reportSize))
 	for ; len(text) >= early.ReportSize; text = text[early.ReportSize:] {
 		switch said := early.DecodeReport(text); said.Step {
 		case early.KeepFailed:

@@ -96,9 +96,6 @@ func (k *Keeping) keep() {
 		syscall.Exit(1)
 	}
 	ignoreSignals() // the program has not inherited that
-	report(KeepStarted, pid)
-	syscall.Close(KeepBegun)
-	syscall.Chdir("/")
 	for i, kind := range k.Files {
 		switch kind {
 		case KeepHold:
@@ -107,6 +104,9 @@ func (k *Keeping) keep() {
 			syscall.Close(KeepFiles + i)
 		}
 	}
+	report(KeepStarted, pid) // from now on who else has its files is a process that it has started
+	syscall.Close(KeepBegun)
+	syscall.Chdir("/")
 	report(KeepEnded, awaitChild(pid))
 	for {
 		syscall.Pause()
