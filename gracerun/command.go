@@ -31,9 +31,11 @@ type Command struct {
 	// service. Standard output and error are the App's, unless Stdout and Stderr
 	// are set to an *os.File; standard input is the null device unless Stdin is.
 	// Where both are set, or before Linux 6.15, a small process of this binary
-	// stands between. SysProcAttr.Pdeathsig is refused: it would end the program
-	// at each upgrade. What Env has as the service's own environment has it is no
-	// change. ctx is never cancelled: the App ends the program itself.
+	// stands between, and what of SysProcAttr needs more than the usual start
+	// (as Cloneflags, AmbientCaps, Ptrace, Setctty) is refused. Pdeathsig is always
+	// refused: it would end the program at each upgrade. What Env has as the
+	// service's own environment has it is no change. ctx is never cancelled: the
+	// App ends the program itself.
 	Cmd func(ctx context.Context) *exec.Cmd
 
 	// User and Group are whom the program runs as, by name or number, with the

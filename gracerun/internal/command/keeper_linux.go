@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -61,7 +62,7 @@ func startKeeper(p *program, files []*os.File, path string) (pid int, k *keeper,
 		return errors.Join(os.NewSyscallError("flock", unix.Flock(fd, unix.LOCK_EX)), reserve(fd))
 	})
 	if err == nil {
-		err = k.start(order, files)
+		err = k.start(p.name, order, files)
 	}
 	if err == nil {
 		pid, err = k.started(p.path)
@@ -137,7 +138,7 @@ func (p *program) kinds(files []*os.File) string {
 	return string(kinds)
 }
 
-func (k *keeper) start(order *os.File, files []*os.File) error {
+func (k *keeper) start(name string, order *os.File, files []*os.File) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -150,8 +151,8 @@ func (k *keeper) start(order *os.File, files []*os.File) error {
 	defer begun.Close()
 	defer begin.Close()
 	handle, own := -1, "/proc/self/exe" // this very build, whatever is installed by now
-	proc, err := os.StartProcess(own, []string{os.Args[0]}, &os.ProcAttr{
-		Env:   []string{early.Keep + "=yes"},
+	proc, err := os.StartProcess(own, []string{os.Args[0] + ": keeper of " + name}, &os.ProcAttr{
+		Env:   append(slices.DeleteFunc(os.Environ(), isOurs), early.Keep+"=yes"), // it may need LD_LIBRARY_PATH
 		Files: append([]*os.File{null, null, null, order, k.file, begin}, files...),
 		// What a terminal sends to the service is not meant. And there is no keeper without a handle.
 		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &handle},

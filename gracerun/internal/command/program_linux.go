@@ -22,6 +22,7 @@ import (
 
 // A program is what is to be started now.
 type program struct {
+	name       string // of the command
 	path, dir  string
 	args, env  []string
 	stdin      *os.File    // nil: the null device
@@ -41,7 +42,7 @@ func (s Spec) program(ctx context.Context) (*program, error) {
 	if cmd.Err != nil {
 		return nil, cmd.Err
 	}
-	p := &program{path: cmd.Path, dir: cmd.Dir, args: cmd.Args, extra: cmd.ExtraFiles}
+	p := &program{name: s.Name, path: cmd.Path, dir: cmd.Dir, args: cmd.Args, extra: cmd.ExtraFiles}
 	if len(p.args) == 0 {
 		p.args = []string{cmd.Path}
 	}

@@ -128,6 +128,19 @@ func TestNothingIsInherited(t *testing.T) {
 	}
 }
 
+// TestKeeperFindsItsLibraries: the service may need a variable to be started at all.
+func TestKeeperFindsItsLibraries(t *testing.T) {
+	t.Setenv("LD_LIBRARY_PATH", "/nowhere")
+	t.Setenv("NOTIFY_SOCKET", "/run/x")
+	s := newScene(t)
+	s.keeper = true
+	spec := shell("x", "tr '\\0' '\\n' </proc/$PPID/environ | grep -E '^(LD_|NOTIFY)'")
+	spec.Restart = command.Never
+	if st := s.guard(spec).await("x", command.Done); !slices.Equal(st.Output, []string{"LD_LIBRARY_PATH=/nowhere"}) {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestUser: a program is run as another, with the groups and the home of the user.
 func TestUser(t *testing.T) {
 	t.Parallel()
