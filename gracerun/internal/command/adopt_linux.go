@@ -167,7 +167,7 @@ func (c *child) adopt(legacy *parcel) (err error) {
 
 // findKept asks the keeper, which knows the pid even if the record does not.
 func (c *child) findKept(found *process) {
-	k, r, err := findKeeper(c.path + ".keeper")
+	k, r, err := findKeeper(c.path+".keeper", *found)
 	if err != nil {
 		return
 	}
@@ -249,7 +249,7 @@ func (c *child) takeOver() step {
 
 // goOn goes on with a program that does not run.
 func (c *child) goOn() step {
-	if k, _, err := findKeeper(c.path + ".keeper"); err == nil {
+	if k, _, err := findKeeper(c.path+".keeper", process{}); err == nil {
 		k.end() // it was not, before the last supervisor was killed
 	}
 	switch asked, paused := c.wants(); {

@@ -655,6 +655,25 @@ func TestFIFOsDeleted(t *testing.T) {
 	})
 }
 
+// TestReportDeleted: a keeper is known by its program, and ends with that.
+func TestReportDeleted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	o := generationOrder{Dir: s.dir, Log: filepath.Join(t.TempDir(), "log"), Keeper: true, Part: "count", Names: []string{"101"}}
+	pid := killed(t, o)["101"]
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	check(t, err)
+	_, rest, _ := strings.Cut(string(text), ") ")
+	keeper, err := strconv.Atoi(strings.Fields(rest)[1])
+	check(t, err)
+	check(t, os.Remove(filepath.Join(s.dir, "svc.command.101.keeper")))
+	g := o.start(t)
+	g.order("run")
+	until(t, "it is adopted", func() bool { return g.status()["101"].PID == pid })
+	g.end("stop")
+	until(t, "the keeper has ended", func() bool { return !isAlive(keeper) })
+}
+
 // TestReboot: the record of another boot says nothing of a pid.
 func TestReboot(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -213,10 +214,25 @@ func (k *keeper) report() (r keeperReport) {
 	return r
 }
 
-// findKeeper opens the report of one that another supervisor has started, and waits
-// until it has started the program.
-func findKeeper(path string) (*keeper, keeperReport, error) {
+// openReport opens that of the process's keeper, also if somebody has deleted it.
+func openReport(path string, p process) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	st, serr := readStat(p.pid)
+	own := fmt.Sprintf("/proc/%d/fd/%d", st.parent, early.KeepReport)
+	to, _ := os.Readlink(own)
+	if serr != nil || st.begin != p.begin || filepath.Base(to) != filepath.Base(path)+" (deleted)" {
+		return nil, err
+	}
+	return os.OpenFile(own, os.O_RDWR, 0)
+}
+
+// findKeeper finds the one that another supervisor has started for the process, if it
+// knows that, and waits until it has started the program.
+func findKeeper(path string, p process) (*keeper, keeperReport, error) {
+	file, err := openReport(path, p)
 	if err != nil {
 		return nil, keeperReport{}, err
 	}
