@@ -223,7 +223,7 @@ func (c *child) takeOver() step {
 		return c.stop(nil)
 	}
 	again := c.changed || asked == trigger
-	c.log.Info("command adopted", "pid", c.proc.pid, "running", c.proc.running())
+	c.log.Info("command adopted", "pid", c.proc.pid, "running", c.proc.lives())
 	if c.record.State == Starting && !again && !paused && !c.removed && c.proc.running() {
 		return c.starting
 	}

@@ -726,6 +726,11 @@ func TestKilledAndLeftBehind(t *testing.T) {
 		if now := members(pid); len(now) > 0 {
 			t.Errorf("what was left behind lives: %d", now)
 		}
+		log, err := os.ReadFile(o.Log)
+		check(t, err)
+		if strings.Contains(string(log), `"running":true`) {
+			t.Error("it is said to have been adopted alive")
+		}
 		st := g.status()["101"]
 		// Without a keeper it is known for as long as nobody has reaped the program.
 		if reaped := !s.keeper && st.LastExit == "unknown"; st.LastExit != "signal: killed" && !reaped {

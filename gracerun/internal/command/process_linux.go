@@ -103,11 +103,15 @@ func awaitEnd(handle *os.File) (ended bool) {
 		return false
 	}
 	rc.Read(func(fd uintptr) bool {
-		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		ended = n > 0
+		ended = hasEnded(int(fd))
 		return ended
 	})
 	return ended
+}
+
+func hasEnded(handle int) bool {
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}, 0)
+	return n > 0
 }
 
 // reap is for its parent.
@@ -181,6 +185,14 @@ func kernelTells() bool {
 
 // running reports whether the program itself has not ended.
 func (p *process) running() bool { return isOpen(p.done) }
+
+// lives reports whether it is there, also while watch has not learnt of its end.
+func (p *process) lives() (yes bool) {
+	if p.handle != nil {
+		withFD(p.handle, func(fd int) error { yes = !hasEnded(fd); return nil })
+	}
+	return yes
+}
 
 // signal signals the whole group, and nobody else: the number of a group whose
 // processes are all gone can be another's. ESRCH means that none is left.
