@@ -192,8 +192,13 @@ func keepAlive(stop <-chan struct{}, dial dial, think time.Duration, looks bool,
 			if !again {
 				break
 			}
+			answered := time.Now()
 			<-time.After(rand.N(think))
-			again = !looks || !finished(nc)
+			if looks {
+				again = !finished(nc)
+			} else { // on a machine that is busy it gives up before the server does
+				again = time.Since(answered) < linger/2
+			}
 		}
 		nc.Close()
 	}
