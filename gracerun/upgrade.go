@@ -314,6 +314,9 @@ func (l *life) endUpgrade(err error) {
 	l.mu.Unlock()
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
 		l.socket().resume()
+		if l.pid != nil {
+			l.pid.Sweep() // what the dead successor had prepared
+		}
 		err = upgradeError(refusal)
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
 		reason := []any{"stage", refusal.Stage, "error", refusal.Err}

@@ -120,16 +120,26 @@ const tempSuffix = ".new"
 
 func (f *File) tempPrefix() string { return "." + filepath.Base(f.path) + "." }
 
+// Sweep deletes what processes prepared that died before they wrote it. Prepare, WritePID and
+// Remove do so, too; it is for who has seen a successor die. It does not fail: such a file is
+// in nobody's way.
+func (f *File) Sweep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweep()
+}
+
 // sweep deletes what processes prepared that died before their commit, and what an earlier
-// process with this one's pid left. It does not fail: such a file is in nobody's way.
+// process with this one's pid left.
 func (f *File) sweep() {
 	entries, _ := os.ReadDir(filepath.Dir(f.path))
 	for _, e := range entries {
 		name, ok := strings.CutPrefix(e.Name(), f.tempPrefix())
 		name, isTemp := strings.CutSuffix(name, tempSuffix)
 		pid, err := strconv.Atoi(name)
-		if ok && isTemp && err == nil && (pid == os.Getpid() || !exists(pid)) {
-			os.Remove(filepath.Join(filepath.Dir(f.path), e.Name()))
+		path := filepath.Join(filepath.Dir(f.path), e.Name())
+		if ok && isTemp && err == nil && path != f.temp && (pid == os.Getpid() || !exists(pid)) {
+			os.Remove(path)
 		}
 	}
 }

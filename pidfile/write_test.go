@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -92,6 +94,24 @@ func TestPrepare(t *testing.T) {
 	check(t, f.Prepare())
 	check(t, f.Close())
 	wantFiles(t, path, "x.lock")
+}
+
+// TestSweep deletes what a dead process prepared, and nothing that somebody may still want.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	path := temp(t)
+	f := own(t, path)
+	check(t, f.Prepare())
+	dead := exec.Command("true")
+	check(t, dead.Run())
+	name := func(pid int) string { return fmt.Sprintf(".x.pid.%d.new", pid) }
+	for _, pid := range []int{dead.Process.Pid, os.Getppid()} {
+		write(t, filepath.Join(filepath.Dir(path), name(pid)), fmt.Sprintln(pid))
+	}
+	f.Sweep()
+	want := []string{name(os.Getpid()), name(os.Getppid()), "x.lock"}
+	slices.Sort(want)
+	wantFiles(t, path, want...)
 }
 
 // TestWriteFails shows that nothing is left behind, and that a new attempt can succeed.

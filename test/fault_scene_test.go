@@ -321,6 +321,17 @@ func (s *scene) leavesNothing() {
 	}
 }
 
+// nothingPrepared checks that no pid file is left that was prepared by a process
+// which never came to own the service.
+func (s *scene) nothingPrepared() {
+	s.t.Helper()
+	var left []string
+	s.until(func() (none bool) {
+		left, _ = filepath.Glob(filepath.Join(s.RunDir, ".*.new"))
+		return len(left) == 0
+	}, "prepared, and left in the run directory: %v", &left)
+}
+
 // upgrade replaces the owner, whose successor's pid it returns.
 func (s *scene) upgrade() (pid int) {
 	s.t.Helper()

@@ -23,7 +23,7 @@ type fault struct {
 
 // run checks what every fault has to leave behind: one process that serves, with
 // no more descriptors and goroutines than without the fault; a word about it;
-// the socket file; no request lost; and a next upgrade that works.
+// no pid file but its own; the socket file; no request lost; and a next upgrade that works.
 func (f *fault) run(t *testing.T) {
 	s := newScene(t, f.times, f.change)
 	want := s.steadyCount()
@@ -43,6 +43,7 @@ func (f *fault) run(t *testing.T) {
 		s.logs(f.says...)
 	}
 	s.alone()
+	s.nothingPrepared()
 	s.endLoad()
 	if f.serves == 1 || f.change == nil {
 		s.countsAs(want)
