@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,11 +82,12 @@ type attempt struct {
 	pid     int
 	version string
 	stage   string
-	cause   error // why it was given up; nil = it was not
-	told    bool  // told to take over: from here only its exit is a failure
-	overdue bool  // it was told, and commitTimeout has passed
-	owner   bool  // it said that it has taken over
-	alive   bool  // its accept loops run: its requests are requests too
+	other   string // an App of another name, which is the first that came
+	cause   error  // why it was given up; nil = it was not
+	told    bool   // told to take over: from here only its exit is a failure
+	overdue bool   // it was told, and commitTimeout has passed
+	owner   bool   // it said that it has taken over
+	alive   bool   // its accept loops run: its requests are requests too
 
 	ready, probation, last <-chan time.Time
 }
@@ -164,6 +166,9 @@ func (a *attempt) late() error {
 	case StageStart:
 		return fmt.Errorf("not serving after %v: the child never spoke", a.limits.Ready)
 	case StageInit:
+		if a.other != "" {
+			return fmt.Errorf("not serving after %v: the child runs an App called %q, and none called as this one: App.Name must stay the same", a.limits.Ready, a.other)
+		}
 		return fmt.Errorf("not serving after %v: the child runs, but its App has not come as far as Setup", a.limits.Ready)
 	}
 	return fmt.Errorf("not serving after %v: the child is still busy with %s", a.limits.Ready, a.stage)
@@ -195,6 +200,8 @@ func (a *attempt) hear(m message) {
 		if a.cause == nil {
 			a.enter(m.Stage)
 		}
+	case typeOther:
+		a.other = cmp.Or(a.other, m.App)
 	case typeServing:
 		a.alive, a.version = true, m.Version
 		if a.cause != nil {

@@ -355,6 +355,21 @@ func TestReadyTimeout(t *testing.T) {
 			tr.kills()
 		})
 	})
+	t.Run("another App", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			tr := try(t, usual).run().hello()
+			tr.say <- message{Type: typeOther, App: "admin"}
+			time.Sleep(61 * time.Second)
+			tr.exit(errExit).refuses(childPID, StageInit, words+`: the child runs an App called "admin", and none called as this one: App.Name must stay the same`)
+		})
+	})
+	t.Run("beside another App", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			tr := try(t, usual).run().hello()
+			tr.say <- message{Type: typeOther, App: "admin"}
+			tr.stage(StageSetup).refuses(childPID, StageSetup, words+busy)
+		})
+	})
 	t.Run("hangs", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := try(t, usual).run().hello().stage(StageSetup)

@@ -410,6 +410,7 @@ func TestDaemonFails(t *testing.T) {
 		"is killed":       {part: "killed", stage: StageInit, words: "the daemon ended with signal: killed"},
 		"hangs":           {part: "hang", limits: in(400 * time.Millisecond), stage: StageSetup, words: "not serving after 400ms: the child is still busy with setup"},
 		"never begins":    {part: "mute", limits: in(400 * time.Millisecond), stage: StageInit, words: "not serving after 400ms: the child runs, but its App has not come as far as Setup"},
+		"another App":     {part: "other", limits: in(400 * time.Millisecond), stage: StageInit, words: `not serving after 400ms: the child runs an App called "other", and none called as this one: App.Name must stay the same`},
 		"no program":      {change: func(l *Launch) { l.Program = "/no/program" }, stage: StageStart, words: "fork/exec /no/program: no such file or directory", is: fs.ErrNotExist},
 		"no right to it":  {change: func(l *Launch) { l.Program = os.DevNull }, stage: StageStart, words: "fork/exec /dev/null: permission denied", is: fs.ErrPermission},
 		"no directory":    {change: func(l *Launch) { l.Dir = "/no/directory" }, stage: StageStart, words: "chdir /no/directory: no such file or directory", is: fs.ErrNotExist},
@@ -691,6 +692,11 @@ func daemon() error {
 	switch part {
 	case "exit", "silence", "leave", "killed", "mute":
 		return quit(part)
+	}
+	if part == "other" {
+		Claim("other")
+		<-term
+		return nil
 	}
 	self, err := Claim("test")
 	if err != nil {

@@ -21,6 +21,7 @@ const (
 	typeFiles     = "files"     // old to new, queued: descriptors
 	typeHello     = "hello"     // new to old: the process is alive
 	typeStage     = "stage"     // new to old: what the start is busy with
+	typeOther     = "other"     // new to old: an App of another name runs in it, and so far none of yours
 	typeServing   = "serving"   // new to old: the accept loops run, Check passed
 	typeFailed    = "failed"    // new to old: the start failed, this is why
 	typeGo        = "go"        // old to new: commit
@@ -44,7 +45,7 @@ type message struct {
 	Between bool `json:"between,omitempty"` // start: a process is to stand between the two; early.AskBetween
 
 	Protocol   int    `json:"protocol,omitempty"`   // start, hello
-	App        string `json:"app,omitempty"`        // start: the App's name
+	App        string `json:"app,omitempty"`        // start: the App's name; other: that other name
 	Nonce      string `json:"nonce,omitempty"`      // start, hello: names this attempt
 	Generation int    `json:"generation,omitempty"` // start, hello: of the new process; main: of who is followed
 	Asked      int64  `json:"asked,omitempty"`      // start: when the upgrade was asked for, Unix nanoseconds

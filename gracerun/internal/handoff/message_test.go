@@ -35,6 +35,7 @@ func examples() []message {
 		}},
 		{Type: typeHello, Protocol: protocol, Nonce: nonce, Generation: 3, Anchor: true, PID: 4713, Parent: 4712},
 		{Type: typeStage, Stage: StageSetup},
+		{Type: typeOther, App: "admin"},
 		{Type: typeServing, Version: "v1.3.0"},
 		{Type: typeFailed, Stage: StageListen, Error: "listen tcp :80: bind: permission denied"},
 		{Type: typeGo},

@@ -66,6 +66,7 @@ func Claim(name string) (*Self, error) {
 	}
 	if inherited.start.App != name && inherited.err == nil {
 		s.noUpg = fmt.Errorf("%w: it belongs to the App %q of this process", errClaimed, inherited.start.App)
+		s.tellPredecessor(message{Type: typeOther, App: name})
 		return s, nil
 	}
 	select {
