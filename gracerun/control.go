@@ -190,13 +190,13 @@ func (l *life) service() control.Service {
 		case err == nil && next != nil:
 			progress(control.Event{Event: control.EventCommitted, PID: next.PID, Generation: next.Generation, Version: next.Version})
 		}
-		return err
+		return worded(err)
 	}
 	s.Pause = l.steerer((*life).pause, successor.Pause)
 	s.Resume = l.steerer((*life).resume, successor.Resume)
 	s.Trigger = l.steerer((*life).trigger, successor.Trigger)
 	if l.app.Reload != nil {
-		s.Reload = l.reload
+		s.Reload = func(ctx context.Context) error { return worded(l.reload(ctx)) }
 	}
 	s.Stop = func(why string) { l.post(occurrence{event: evStop, why: why}) }
 	s.Reopen = l.reopenAll
@@ -210,8 +210,19 @@ func (l *life) steerer(do func(*life, string, *task) error, successor func(conte
 		if errors.Is(err, ErrDraining) && l.self.Successor() != nil {
 			err = successor(l.end.do, name)
 		}
-		return err
+		return worded(err)
 	}
+}
+
+// worded says to who asks a process what callers of this package are told by a sentinel.
+func worded(err error) error {
+	switch {
+	case errors.Is(err, ErrNotReady):
+		return errors.New("the process is not ready yet")
+	case errors.Is(err, ErrDraining):
+		return errors.New("the process is draining")
+	}
+	return err
 }
 
 // readOnly is the part that changes nothing.

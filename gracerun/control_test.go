@@ -52,6 +52,43 @@ func TestControlSocketShowsTheStart(t *testing.T) {
 	}
 }
 
+// TestControlSocketOutOfTurn asks for what a process cannot do yet, and no more.
+func TestControlSocketOutOfTurn(t *testing.T) {
+	t.Parallel()
+	inSetup, goOn, draining, finish := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	app := gracerun.App{Name: "early", RunDir: t.TempDir(), Setup: func(context.Context) error {
+		close(inSetup)
+		<-goOn
+		return nil
+	}, Reload: func(context.Context) error { return nil }, OnState: func(s gracerun.State) {
+		if s == gracerun.StateDraining {
+			close(draining)
+		}
+	}}
+	app.Every("mail", time.Hour, func(context.Context) error { return nil })
+	s := launch(t, &app)
+	c := control.NewClient(filepath.Join(app.RunDir, "early.sock"))
+	refused := func(words string) {
+		t.Helper()
+		_, err := c.Upgrade(t.Context(), func(control.Event) {})
+		for what, err := range map[string]error{"upgrade": err, "reload": c.Reload(t.Context()), "pause": c.Pause(t.Context(), "mail")} {
+			if err == nil || !strings.HasSuffix(err.Error(), words) || strings.Contains(err.Error(), "gracerun") {
+				t.Errorf("%s: %v, want %q", what, err, words)
+			}
+		}
+	}
+	<-inSetup
+	refused("the process is not ready yet")
+	close(goOn)
+	<-app.Ready()
+	check(t, app.Task("in hand", func(context.Context) error { <-finish; return nil }))
+	check(t, c.Stop(t.Context()))
+	<-draining
+	refused("the process is draining")
+	close(finish)
+	check(t, s.wait())
+}
+
 // TestControlSocketIsNotNeeded: a service does without one, and says so.
 func TestControlSocketIsNotNeeded(t *testing.T) {
 	t.Parallel()
