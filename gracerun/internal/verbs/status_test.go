@@ -232,7 +232,9 @@ func TestStatusUnnamed(t *testing.T) {
 	defer f.Close()
 	do(t, dir, "status").want(152, "starting (an unknown process)")
 	write(t, path, fmt.Sprintln(os.Getppid()))
-	do(t, dir, "status").want(2, "unknown: somebody holds "+pidfile.LockPath(path))
+	if r := do(t, dir, "status").want(2, "unknown: somebody holds "+pidfile.LockPath(path), "'hello start' waits for who holds it"); strings.Contains(r.out, "upgrade") {
+		t.Errorf("it tells of what is not possible: %s", r.out)
+	}
 	write(t, path, "junk")
 	do(t, dir, "status").want(4, "cannot be trusted")
 	v := do(t, dir, "status", "--json").want(4).object()

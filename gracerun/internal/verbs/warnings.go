@@ -30,6 +30,8 @@ func (s *Service) warnings(k *known) []string {
 		add("nobody holds %s, so another one could start: was it deleted? 'restart --hard' mends it", pidfile.LockPath(s.PIDFile))
 	case errors.As(k.pidFile, &locked) && missing(s.PIDFile):
 		add("the pid file %s is missing: an upgrade writes it", s.PIDFile)
+	case errors.As(k.pidFile, &locked) && k.status == nil: // no verb dares to upgrade it
+		add("the pid file %s names a process that does not hold the lock; if nobody serves: '%s start' waits for who holds it, '%s stop' ends him", s.PIDFile, s.Name, s.Name)
 	case errors.As(k.pidFile, &locked):
 		add("the pid file %s names a process that does not hold the lock: an upgrade writes it", s.PIDFile)
 	case k.pidFile != nil:
@@ -38,7 +40,7 @@ func (s *Service) warnings(k *known) []string {
 		add("the pid file %s names pid %d, but pid %d owns the service", s.PIDFile, k.pid, k.status.PID)
 	}
 	switch {
-	case k.control == nil || k.begins():
+	case k.control == nil || k.begins() || s.statusCode(k) == statusUnnamed:
 	case k.silent():
 		add("the verbs do with signals: %s", s.noSocket(k.control))
 	case errors.Is(k.control, fs.ErrPermission) && os.Geteuid() != 0:
