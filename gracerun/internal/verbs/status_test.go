@@ -155,6 +155,7 @@ func TestStatusWarns(t *testing.T) {
 		"pid file corrupt":      {[]string{"nopid"}, pidFile("junk", 0o644), 0, "cannot be trusted"},
 		"pid file writable":     {nil, func(t *testing.T, dir string, _ *server) { check(t, os.Chmod(filepath.Join(dir, "hello.pid"), 0o666)) }, 0, "lets anybody write it"},
 		"pid file of another":   {[]string{"nopid"}, pidFile(fmt.Sprintln(os.Getpid()), 0o644), 0, "names a process that does not hold the lock"},
+		"lock gone":             {nil, func(t *testing.T, dir string, _ *server) { check(t, os.Remove(filepath.Join(dir, "hello.lock"))) }, 0, "hello.lock, so another one could start: was it deleted? An upgrade takes a new one"},
 		"socket gone":           {nil, func(t *testing.T, dir string, _ *server) { check(t, os.Remove(filepath.Join(dir, "hello.sock"))) }, 0, "nobody listens on the control socket"},
 		"socket stale":          {nil, staleSocket, 0, "nobody listens on the control socket"},
 		"socket mute":           {[]string{"mute"}, nothing, 0, "does not answer"},

@@ -27,7 +27,7 @@ func (s *Service) warnings(k *known) []string {
 	switch {
 	case k.begins() || k.stops(): // the pid file is written last, and the lock is not the last to go
 	case !k.held:
-		add("nobody holds %s, so another one could start: was it deleted? 'restart --hard' mends it", pidfile.LockPath(s.PIDFile))
+		add("nobody holds %s, so another one could start: was it deleted? An upgrade takes a new one", pidfile.LockPath(s.PIDFile))
 	case errors.As(k.pidFile, &locked) && missing(s.PIDFile):
 		add("the pid file %s is missing: an upgrade writes it", s.PIDFile)
 	case errors.As(k.pidFile, &locked) && k.status == nil: // no verb dares to upgrade it
