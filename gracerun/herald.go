@@ -165,8 +165,9 @@ func (h *herald) send(m notice) {
 var errStopping = errors.New("the service stops")
 
 // handOver makes the successor the manager's main process; pid 0 = the main process
-// is another one, which stays. It returns when the manager has read it. On an error
-// this process is still the one that is followed, and must exit last.
+// is another one, which stays. The successor may speak then, but this process must not
+// exit before the manager has read it. On an error this process is still the one that is
+// followed, and must exit last.
 func (h *herald) handOver(pid int, status string) error {
 	if h == nil {
 		return nil
@@ -183,7 +184,7 @@ func (h *herald) handOver(pid int, status string) error {
 		if h.isStopping() {
 			return errStopping
 		}
-		return n.HandOver(ctx, pid, status)
+		return n.HandOver(pid, status)
 	}})
 	select {
 	case err := <-sent:
@@ -194,8 +195,16 @@ func (h *herald) handOver(pid int, status string) error {
 }
 
 // handOverTime is how long a manager may take to read that it has a new main
-// process. One that reloads its units does for some tens of milliseconds.
+// process. One that reloads its units does for some tens of milliseconds, and for
+// seconds where a generator is slow.
 const handOverTime = 5 * time.Second
+
+// read returns when the manager has read what was said.
+func (h *herald) read() error {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
+	defer cancel()
+	return h.notify.Barrier(ctx)
+}
 
 // lastWords is how long a manager that does not read may delay the end.
 const lastWords = 3 * time.Second

@@ -194,10 +194,13 @@ func (l *life) handManagerOver() error {
 	if pid != 0 && !s.Alive() {
 		return errors.New("the successor is dead")
 	}
+	s.Main() // at once: a busy manager, too, is to find its signs of life
+	if err := l.herald.read(); err != nil {
+		l.log.Warn("the service manager is busy", "error", err)
+	}
 	l.mu.Lock()
 	l.followed, l.followedUntil, l.handedOver = false, time.Now(), true
 	l.mu.Unlock()
-	s.Main()
 	return nil
 }
 

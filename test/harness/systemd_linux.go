@@ -194,6 +194,12 @@ func (s *Systemd) UnitProcesses(ctx context.Context, unit string) ([]UnitProcess
 	return list, nil
 }
 
+// Busy has systemd do nothing, as one does that waits for a generator, until idle is called.
+func (s *Systemd) Busy() (idle func() error, err error) {
+	err = syscall.Kill(s.pid, syscall.SIGSTOP)
+	return func() error { return syscall.Kill(s.pid, syscall.SIGCONT) }, err
+}
+
 // Signal sends a signal to a process of a unit at once: systemctl kill may be on its way
 // for a while, and sends SIGCONT, too.
 func (p UnitProcess) Signal(sig syscall.Signal) error { return syscall.Kill(p.PID, sig) }

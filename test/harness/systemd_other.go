@@ -20,6 +20,9 @@ func (s *Systemd) UnitProcesses(context.Context, string) ([]UnitProcess, error) 
 	return nil, errNoProc
 }
 
+// Busy is for Linux.
+func (s *Systemd) Busy() (idle func() error, err error) { return nil, errNoProc }
+
 // Signal is for Linux.
 func (UnitProcess) Signal(syscall.Signal) error { return errNoProc }
 

@@ -21,9 +21,13 @@
 //	                                         serves, commits
 //	                                         Adopted
 //	HandOver(its pid): MAINPID= and READY=1
-//	in one message, then a barrier
+//	in one message
 //	"it is yours" (the caller's own words)
 //	                                         Own, Status, Watchdog ...
+//	Barrier, before it exits
+//
+// The successor speaks before the manager has read that it may: the messages are read in
+// their order, and a manager that is busy would miss a sign of life otherwise.
 //
 // The successor must by then be a child of the manager, see [Adopted], as it is when the
 // process that started it has exited: the predecessor cannot be that process.

@@ -13,8 +13,8 @@ import (
 // nil; then every method returns nil.
 //
 // Each call is one datagram, and waits for up to a second for a manager that does not
-// read. An error says that the manager did not get it; nobody answers that it did, nor
-// that it believes it.
+// read. An error says that the manager did not get it; nobody answers that it did, see
+// [Notifier.Barrier], nor that it believes it.
 type Notifier struct {
 	manager Manager
 
@@ -57,30 +57,26 @@ func (n *Notifier) Reloading(status string) error {
 }
 
 // HandOver makes the process pid the main one, ends the reload, and has this Notifier
-// say no more; with pid 0 the main process stays the one that it is. It returns when the manager has read it, or when ctx ends. Call it after
-// the commit of the successor, which must be [Adopted] by then, and before this process
-// exits, which would be the end of the unit. If it fails because nothing could be sent,
-// this process is still the main one, and must outlive the successor.
+// say no more; with pid 0 the main process stays the one that it is. Call it after the
+// commit of the successor, which must be [Adopted] by then. From its return on the
+// successor may speak: the manager reads in the order of the sending. But this process
+// must not exit before that, see [Notifier.Barrier]: it would be the end of the unit. If
+// nothing could be sent, this process is still the main one, and must outlive the
+// successor.
 //
 // It is one datagram, so that no moment exists in which the reload is over and the main
 // process is the old one. Of a service that it is stopping already, systemd 252 does not
 // believe it, and 257 does: then, too, this process exits last.
-func (n *Notifier) HandOver(ctx context.Context, pid int, status string) error {
-	if n.silent() {
-		return nil
-	}
+func (n *Notifier) HandOver(pid int, status string) error {
 	m := ready(status)
 	if pid != 0 {
 		m = append(mainPID(pid), m...)
 	}
-	n.mu.Lock()
-	err := n.deliver(m)
-	n.owner = err != nil
-	n.mu.Unlock()
-	if err != nil {
+	return n.speak(func() error {
+		err := n.deliver(m)
+		n.owner = err != nil
 		return err
-	}
-	return n.barrier(ctx)
+	})
 }
 
 // MainPID makes another process the main one, and changes nothing else. It must be in
@@ -120,8 +116,9 @@ func (n *Notifier) Watchdog() error {
 }
 
 // Barrier returns when the manager has read all that was sent before, or when ctx ends.
+// It says nothing, and so is also for who has handed over.
 func (n *Notifier) Barrier(ctx context.Context) error {
-	if n.silent() {
+	if n == nil || n.manager.Socket == "" {
 		return nil
 	}
 	return n.barrier(ctx)
@@ -160,17 +157,12 @@ func (n *Notifier) Remove(name string) error {
 	return n.send(message{"FDSTOREREMOVE=1"}.add("FDNAME", name))
 }
 
-func (n *Notifier) silent() bool {
-	if n == nil || n.manager.Socket == "" {
-		return true
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return !n.owner
+func (n *Notifier) send(m message, conns ...syscall.Conn) error {
+	return n.speak(func() error { return n.deliver(m, conns...) })
 }
 
-// send is for the owner.
-func (n *Notifier) send(m message, conns ...syscall.Conn) error {
+// speak is for the owner.
+func (n *Notifier) speak(say func() error) error {
 	if n == nil || n.manager.Socket == "" {
 		return nil
 	}
@@ -179,7 +171,7 @@ func (n *Notifier) send(m message, conns ...syscall.Conn) error {
 	if !n.owner {
 		return nil
 	}
-	return n.deliver(m, conns...)
+	return say()
 }
 
 // deliver opens a socket for each message: the manager's may be another one after it

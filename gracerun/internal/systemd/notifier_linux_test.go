@@ -156,7 +156,7 @@ func TestSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = errors.Join(n.Ready("x"), n.Reloading("x"), n.Status("x"), n.Errno(1), n.ExtendTimeout(1), n.Stopping(""), n.MainPID(1),
-			n.Watchdog(), n.Barrier(t.Context()), n.HandOver(t.Context(), 1, ""), n.Store("x", r, w), n.Remove("x"))
+			n.Watchdog(), n.HandOver(1, ""), n.Store("x", r, w), n.Remove("x"))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -180,17 +180,41 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestHandOver: the new main process and the end of the reload are one datagram, then
-// it waits, and then it is silent.
+// TestHandOver: the new main process and the end of the reload are one datagram, and then
+// it is silent.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	m := newManager(t, abstract(t))
-	n := m.notifier(true)
-	done := make(chan error)
-	go func() { done <- n.HandOver(t.Context(), 4711, "version 2") }()
-	if got, _ := m.receive(t); got != "MAINPID=4711\nREADY=1\nSTATUS=version 2" {
-		t.Errorf("said %q", got)
+	for pid, want := range map[int]string{4711: "MAINPID=4711\nREADY=1\nSTATUS=version 2", 0: "READY=1\nSTATUS=version 2"} {
+		n := m.notifier(true)
+		if err := n.HandOver(pid, "version 2"); err != nil {
+			t.Error(err)
+		}
+		if got, _ := m.receive(t); got != want {
+			t.Errorf("said %q, want %q", got, want)
+		}
+		n.Status("not main any more")
+		n.HandOver(4712, "")
+		m.nothing(t)
 	}
+	n := systemd.Manager{Socket: m.name + "-gone"}.Notifier(true)
+	if err := n.HandOver(4711, ""); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: %v", err)
+	}
+	if err := n.Status("still main"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("it is silent, but still the main process: %v", err)
+	}
+}
+
+// TestBarrier waits, also in a process that has handed over.
+func TestBarrier(t *testing.T) {
+	t.Parallel()
+	m := newManager(t, abstract(t))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("the service stops")
+	done := make(chan error)
+	n := m.notifier(false)
+	go func() { done <- n.Barrier(ctx) }()
 	text, fds := m.receive(t)
 	if text != "BARRIER=1" || len(fds) != 1 {
 		t.Fatalf("said %q with %d descriptors", text, len(fds))
@@ -204,38 +228,9 @@ func TestHandOver(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	n.Status("not main any more")
-	m.nothing(t)
 
-	n = m.notifier(true)
-	go func() { done <- n.HandOver(t.Context(), 0, "version 3") }()
-	if got, _ := m.receive(t); got != "READY=1\nSTATUS=version 3" {
-		t.Errorf("the main process stays, said %q", got)
-	}
+	go func() { done <- n.Barrier(ctx) }()
 	_, fds = m.receive(t)
-	unix.Close(fds[0])
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-
-	n = m.notifier(true)
-	m.conn.Close()
-	if err := n.HandOver(t.Context(), 4711, ""); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("nobody listens: %v", err)
-	}
-	if err := n.Status("still main"); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("it is silent, but still the main process: %v", err)
-	}
-}
-
-func TestBarrier(t *testing.T) {
-	t.Parallel()
-	m := newManager(t, abstract(t))
-	ctx, cancel := context.WithCancelCause(t.Context())
-	gone := errors.New("the service stops")
-	done := make(chan error)
-	go func() { done <- m.notifier(true).Barrier(ctx) }()
-	_, fds := m.receive(t)
 	cancel(gone)
 	if err := <-done; !errors.Is(err, gone) {
 		t.Errorf("%v, want the end of ctx", err)

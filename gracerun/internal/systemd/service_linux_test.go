@@ -221,7 +221,7 @@ func (s *service) orders() map[string]func(string) (string, error) {
 		},
 		"handover": func(text string) (string, error) {
 			pid, err := strconv.Atoi(text)
-			return "", errors.Join(err, s.notifier.HandOver(ctx, pid, "generation 2 serves"))
+			return say(errors.Join(err, s.notifier.HandOver(pid, "generation 2 serves")))
 		},
 		"hold":       func(string) (string, error) { s.held.Store(true); return "", nil },
 		"await-term": func(string) (string, error) { <-s.told; return "", nil },
