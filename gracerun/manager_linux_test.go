@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -59,14 +60,16 @@ func (m *fakeManager) hear(conn *net.UnixConn) {
 	}
 }
 
+// managerPatience is how long a message may take to come.
+const managerPatience = 10 * time.Second
+
 // next returns a message.
 func (m *fakeManager) next() string {
 	m.t.Helper()
-	const patience = 10 * time.Second
 	select {
 	case text := <-m.read:
 		return text
-	case <-time.After(patience):
+	case <-time.After(managerPatience):
 		m.t.Fatal("nothing is said")
 		return ""
 	}
@@ -76,8 +79,11 @@ func (m *fakeManager) next() string {
 // begin so.
 func (m *fakeManager) expect(lines ...string) string {
 	m.t.Helper()
-	text := m.next()
-	for strings.HasPrefix(text, "STATUS=") || strings.HasPrefix(text, "EXTEND_TIMEOUT_USEC=") || text == "WATCHDOG=1" && lines[0] != text {
+	text, began := m.next(), time.Now()
+	unasked := func() bool {
+		return strings.HasPrefix(text, "STATUS=") || strings.HasPrefix(text, "EXTEND_TIMEOUT_USEC=") || text == "WATCHDOG=1" && lines[0] != text
+	}
+	for unasked() && time.Since(began) < managerPatience {
 		text = m.next()
 	}
 	for _, line := range lines {
@@ -161,6 +167,32 @@ func TestManagerOfRefusedUpgrades(t *testing.T) {
 			t.Errorf("the manager read %q", text)
 		}
 	}
+	s.end()
+	m.expect("STOPPING=1")
+	check(t, s.wait())
+}
+
+// TestManagerOfJoinedUpgrades: a manager that asks for a reload by a signal takes nothing
+// for an answer that was said before it has asked.
+func TestManagerOfJoinedUpgrades(t *testing.T) {
+	t.Parallel()
+	m := newFakeManager(t)
+	spawn := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(spawn) })
+	defer goOn()
+	self := &fakeSelf{upgrade: func(context.Context, handoff.Limits, func() handoff.Estate, func(handoff.Progress)) error {
+		<-spawn
+		return &handoff.Refusal{Stage: handoff.StageCheck, Err: errors.New("no")}
+	}}
+	s := m.perform(&App{}, self)
+	s.ready()
+	m.expect("READY=1")
+	for range 3 {
+		s.signal(syscall.SIGHUP)
+		m.expect("RELOADING=1", "MONOTONIC_USEC=")
+	}
+	goOn()
+	m.expect("READY=1")
 	s.end()
 	m.expect("STOPPING=1")
 	check(t, s.wait())

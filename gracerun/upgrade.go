@@ -163,7 +163,7 @@ func (l *life) startUpgrade(r *request) {
 	u.spawned, u.idle, l.child = false, idle, handoff.Progress{}
 	l.mu.Unlock()
 	l.log.Info("upgrade asked for", "program", os.Args[0])
-	l.herald.reloading("upgrading to " + os.Args[0])
+	l.sayUpgrading()
 	limits := handoff.Limits{Ready: l.readyTimeout, Probation: l.probation, Drain: l.drainTimeout, Generations: l.generations}
 	go func() {
 		defer close(idle)
@@ -176,6 +176,8 @@ func (l *life) startUpgrade(r *request) {
 		}
 	}()
 }
+
+func (l *life) sayUpgrading() { l.herald.reloading("upgrading to " + os.Args[0]) }
 
 // estate is called when the child is about to be started: from now on a request
 // may mean a newer program than the one that runs.
@@ -264,9 +266,10 @@ func (l *life) queueUpgrade(r *request) {
 	l.mu.Unlock()
 	if spawned {
 		l.up.queue = append(l.up.queue, r)
-	} else {
-		l.up.current = append(l.up.current, r)
+		return
 	}
+	l.up.current = append(l.up.current, r)
+	l.sayUpgrading() // the manager may ask, and what it has not read yet is older than that
 }
 
 // deferUpgrade keeps a signal until this generation is ready; a call gets its
