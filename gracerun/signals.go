@@ -27,6 +27,7 @@ func (s signals) notify() {
 	signal.Notify(s.hangup, syscall.SIGHUP)
 	signal.Notify(s.stop, syscall.SIGINT, syscall.SIGTERM)
 	notifyReopen(s.reopen)
+	outliveJournal()
 }
 
 // flush has all that was sent to stop this process until now in the channel, and none of

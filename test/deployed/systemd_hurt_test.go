@@ -11,14 +11,17 @@ import (
 	"github.com/gracerun/grace/test/harness"
 )
 
-// TestSystemdBusy has a systemd of its own, which reads nothing for seconds, as one does
-// whose generators are slow when it reads its units again.
-func TestSystemdBusy(t *testing.T) {
+// TestSystemdHurt has a systemd of its own: it reads nothing for seconds, as one does whose
+// generators are slow when it reads its units again, and its journal ends.
+func TestSystemdHurt(t *testing.T) {
 	t.Parallel()
 	for _, root := range systemdRoots() {
 		s := bootSystemd(t, harness.SystemdConfig{Root: root, Journal: true})
 		t.Run(strconv.Itoa(s.Version), func(t *testing.T) {
-			runUnits(t, s, []unitCase{{name: "busy", kind: "--watchdog 1s", run: busy}})
+			runUnits(t, s, []unitCase{
+				{name: "busy", kind: "--watchdog 1s", run: busy},
+				{name: "journalless", unit: "StandardError=journal\n", run: withoutJournal},
+			})
 		})
 	}
 }
@@ -61,4 +64,21 @@ func (u *managed) upgradeUnread(t *testing.T, first int, said string) {
 	}
 	u.await(t, "MainPID ActiveState SubState", fmt.Sprintf("%d active running", second))
 	u.keepsAlive(t)
+}
+
+// withoutJournal: what is written to a journal that has ended is lost, and nothing else.
+func withoutJournal(t *testing.T, u *managed) {
+	address, first := u.address(t), u.mainPID(t)
+	journal := []string{"systemd-journald.socket", "systemd-journald.service"}
+	if text, err := u.Systemctl(t.Context(), append([]string{"stop"}, journal...)...); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	for range 2 {
+		u.get(t, address, "/print?line=1")
+		u.must(t, "reload")
+	}
+	if now := u.mainPID(t); now == first {
+		t.Errorf("MainPID is %d still", first)
+	}
+	u.want(t, "ActiveState SubState NRestarts", "active running 0")
 }
