@@ -126,10 +126,7 @@ func (l *life) lastFailure() string {
 // answer, and this process is followed. A drain is no fault: both answer in it, however
 // long it takes.
 func (l *life) keepWatchdog(interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	ill := false
-	for {
+	for ill := false; ; {
 		ctx, cancel := withPatience(context.Background(), interval/2)
 		err := l.healthy(ctx)
 		cancel()
@@ -145,12 +142,18 @@ func (l *life) keepWatchdog(interval time.Duration) {
 				l.herald.status(l.managerStatus())
 			}
 		} else {
-			l.log.Error("not well: the service manager gets no sign of life for its watchdog", "error", err)
+			if !ill {
+				l.log.Error("not well: the service manager gets no sign of life for its watchdog", "error", err)
+			}
 			l.herald.status("no sign of life for the watchdog: " + err.Error())
 		}
 		ill = err != nil
+		pause := interval
+		if ill { // who is well again in time is not to end
+			pause = interval / 4
+		}
 		select {
-		case <-ticker.C:
+		case <-time.After(pause):
 		case <-l.done:
 			return
 		}
