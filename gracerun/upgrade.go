@@ -317,9 +317,7 @@ func (l *life) endUpgrade(err error) {
 	l.mu.Unlock()
 	if refusal := new(handoff.Refusal); errors.As(err, &refusal) {
 		l.socket().resume()
-		if l.pid != nil {
-			l.pid.Sweep() // what the dead successor had prepared
-		}
+		l.repairPID(refusal.Stage)
 		err = upgradeError(refusal)
 		result.PID, result.Stage, result.Error = refusal.PID, refusal.Stage, refusal.Err.Error()
 		reason := []any{"stage", refusal.Stage, "error", refusal.Err}
@@ -343,6 +341,18 @@ func (l *life) endUpgrade(err error) {
 	}
 	l.up.current = nil
 	l.up.cancel(nil)
+}
+
+// repairPID is for the end of a successor, which may have written the pid file, but not
+// lived until this process knew of its commit. What it had prepared goes, too.
+func (l *life) repairPID(stage string) {
+	switch {
+	case l.pid == nil:
+	case l.state == StateUpgrading && stage == handoff.StageCommit: // else the file is about to be removed
+		l.writePID()
+	default:
+		l.pid.Sweep()
+	}
 }
 
 // nextAfterRefusal says that the upgrade is over, and serves the queue.

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -204,6 +205,46 @@ func TestNewCrashes(t *testing.T) {
 	})
 }
 
+// TestCrashAtCommit: that the new generation has committed, and that it is dead, are one
+// piece of news. Whatever the old one makes of it, it makes whole: it serves on as if
+// nothing had been, or it has let go.
+func TestCrashAtCommit(t *testing.T) {
+	t.Parallel()
+	const most = 40 // it is one or the other, by chance
+	for range most {
+		s := newScene(t, probation, nil)
+		old := s.owner()
+		s.hold("ready")
+		dead := s.told()
+		s.stop(old)
+		s.cont(dead)
+		s.wait("ready")
+		s.kill(dead)
+		s.must(s.Exited(s.ctx, dead))
+		s.cont(old)
+		servesOn := false
+		s.until(func() bool {
+			text := s.Log()
+			servesOn = strings.Contains(text, refused)
+			return servesOn || strings.Contains(text, "upgrade committed")
+		}, "nothing is said of the upgrade")
+		if !servesOn {
+			s.gone(old)
+			continue
+		}
+		if pid := s.owner(); pid != old {
+			t.Errorf("the pid file names %d, and %d serves on", pid, old)
+		}
+		s.alone()
+		s.nothingPrepared()
+		s.upgrade()
+		s.alone()
+		s.finish()
+		return
+	}
+	t.Errorf("it has let go %d times, and never served on", most)
+}
+
 // TestCrashAfterCommit is what an upgrade does not protect from: the old
 // generation has let go. It still finishes what it has in hand, nothing of the
 // dead one is in the way of a new start, and that one can be upgraded.
@@ -215,6 +256,7 @@ func TestCrashAfterCommit(t *testing.T) {
 	s.hold("ready")
 	s.hup()
 	crashed := s.wait("ready")
+	s.logs("generation=1", "upgrade committed") // else it would serve on
 	s.kill(crashed.pid)
 	s.logs("generation=1", "the successor is dead")
 	request.finish()

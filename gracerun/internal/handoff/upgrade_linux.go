@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 	"github.com/gracerun/grace/listener"
 )
 
@@ -65,7 +66,10 @@ func (s *Self) Upgrade(ctx context.Context, l Limits, estate func() Estate, prog
 	if err != nil {
 		return &Refusal{Stage: StageStart, Err: err}
 	}
-	err = b.attempt(l, progress).run(ctx)
+	a := b.attempt(l, progress)
+	if err = a.run(ctx); err != nil && a.told {
+		s.anchor.say(early.AnchorMain) // again: the child may have said so before it died
+	}
 	b.end(err == nil)
 	return err
 }
