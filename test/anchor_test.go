@@ -558,7 +558,9 @@ func TestAnchorNewestKilled(t *testing.T) {
 		_, err := k.d.wait(k.ctx, "wait")
 		k.must(err)
 		k.signal(k.anchor, syscall.SIGHUP)
-		k.signal(k.serves(2), syscall.SIGKILL)
+		newest := k.serves(2)
+		k.logs("generation=1 ", "upgrade committed") // from now on it does not serve on
+		k.signal(newest, syscall.SIGKILL)
 		k.endsBy(syscall.SIGKILL)
 	})
 }

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -15,6 +16,7 @@ func generations(t *testing.T) (s *scene, requests []*slow) {
 		requests = append(requests, s.slowRequest())
 		s.hup()
 		s.serves(generation)
+		s.logs(fmt.Sprintf("generation=%d ", generation-1), "upgrade committed") // from now on it does not serve on
 	}
 	return s, requests
 }
