@@ -57,23 +57,20 @@ func (l *life) endDelay(o occurrence) {
 // stopAgain is for who is told to stop, and does already. What the anchor has told the
 // predecessor in its last moment comes twice: from both.
 func (l *life) stopAgain(o occurrence) {
-	if l.anchored && time.Since(l.leftAt) < signalDelay {
-		return
-	}
-	if l.delayed == nil && l.meantForSuccessor() {
+	switch {
+	case l.anchored && time.Since(l.leftAt) < signalDelay:
+	case l.delayed != nil:
+		l.log.Info("stopping now: told again", "why", o.why)
+		l.endDelay(*l.delayed)
+	case l.meantForSuccessor():
 		l.log.Info("the service stops: the successor is told", "why", o.why)
 		if l.isFollowed() {
 			l.herald.stop("stopping: " + o.why)
 		}
 		l.self.Successor().Stop(l.app.stopLimit())
-		return
-	}
-	if l.delayed == nil {
+	default:
 		l.log.Warn("not stopping: this generation drains already", "why", o.why)
-		return
 	}
-	l.log.Info("stopping now: told again", "why", o.why)
-	l.endDelay(*l.delayed)
 }
 
 // failInDrain is for what fails when the end has begun anyway; in the delay it is

@@ -184,6 +184,16 @@ func (k *kept) logs(words ...string) {
 	k.must(err)
 }
 
+// childAt begins an upgrade and returns the new process, held at a step.
+func (k *kept) childAt(step string) *held {
+	k.t.Helper()
+	k.d.next(step, hold)
+	k.signal(k.anchor, syscall.SIGHUP)
+	h, err := k.d.wait(k.ctx, step)
+	k.must(err)
+	return h
+}
+
 // outside is the pid of a process that says what it has in its own namespace.
 func (k *kept) outside(inside int) (pid int) {
 	k.t.Helper()
@@ -442,10 +452,7 @@ func TestAnchorOldKilled(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			eachAnchor(t, func(t *testing.T, k *kept) {
 				old := k.serves(1)
-				k.d.next(step, hold)
-				k.signal(k.anchor, syscall.SIGHUP)
-				h, err := k.d.wait(k.ctx, step)
-				k.must(err)
+				h := k.childAt(step)
 				k.signal(old, syscall.SIGKILL)
 				k.must(k.Exited(k.ctx, old))
 				h.tell("go")
@@ -464,10 +471,7 @@ func TestAnchorOldKilled(t *testing.T) {
 func TestAnchorStopsTheNext(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
 		old := k.serves(1)
-		k.d.next("setup", hold)
-		k.signal(k.anchor, syscall.SIGHUP)
-		h, err := k.d.wait(k.ctx, "setup")
-		k.must(err)
+		h := k.childAt("setup")
 		k.signal(old, syscall.SIGSTOP)
 		k.until(func() bool { return strings.HasPrefix(k.status(old, "State"), "T") }, "%d has not stopped", old)
 		k.signal(k.anchor, syscall.SIGTERM)
@@ -484,10 +488,7 @@ func TestAnchorStopsTheNext(t *testing.T) {
 func TestAnchorBothDie(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
 		old := k.serves(1)
-		k.d.next("setup", hold)
-		k.signal(k.anchor, syscall.SIGHUP)
-		h, err := k.d.wait(k.ctx, "setup")
-		k.must(err)
+		h := k.childAt("setup")
 		k.signal(old, syscall.SIGKILL)
 		k.must(k.Exited(k.ctx, old))
 		h.tell("error no more")
@@ -538,10 +539,7 @@ func forbid(call uint32) error {
 func TestAnchorSuccessorHangs(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
 		old := k.serves(1)
-		k.d.next("init", hold)
-		k.signal(k.anchor, syscall.SIGHUP)
-		_, err := k.d.wait(k.ctx, "init")
-		k.must(err)
+		k.childAt("init")
 		k.signal(old, syscall.SIGKILL)
 		k.must(k.Exited(k.ctx, old))
 		k.logs("generation 2 ends", "App.ReadyTimeout")
