@@ -609,7 +609,7 @@ func TestAnchorReplacedMeanwhile(t *testing.T) {
 	t.Parallel()
 	started := build(t, "test/testdata/service")
 	name := filepath.Join(t.TempDir(), filepath.Base(started))
-	if err := os.WriteFile(name, []byte("#!/bin/sh\necho the new one; exit 7\n"), 0o755); err != nil {
+	if err := harness.WriteProgram(name, []byte("#!/bin/sh\necho the new one; exit 7\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), started, "run", "--stable-pid")

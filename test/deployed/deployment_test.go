@@ -127,16 +127,11 @@ func (d *deployment) path(name string) string {
 	return filepath.Join(d.dir, name)
 }
 
-// write makes a file, and the directory that it is in. No process is started meanwhile: it
-// would have the file open for writing until it executes its program, and the kernel runs
-// none that is.
+// write makes a file, and the directory that it is in.
 func (d *deployment) write(name, text string, mode os.FileMode) {
 	d.Helper()
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
 	d.check(os.MkdirAll(filepath.Dir(d.path(name)), 0o755))
-	d.check(os.WriteFile(d.path(name), []byte(text), mode))
-	d.check(os.Chmod(d.path(name), mode))
+	d.check(harness.WriteProgram(d.path(name), []byte(text), mode))
 }
 
 // here are the words of a set-up that are different in a test.

@@ -208,7 +208,7 @@ func (h *hello) fails(t *testing.T) {
 	t.Helper()
 	pid := h.mainPID(t)
 	bad := filepath.Join(t.TempDir(), "bad")
-	if err := os.WriteFile(bad, []byte("#!/bin/sh\necho out of paper >&2\nexit 3\n"), 0o755); err != nil {
+	if err := harness.WriteProgram(bad, []byte("#!/bin/sh\necho out of paper >&2\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Install("hello", bad); err != nil {

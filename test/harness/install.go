@@ -1,9 +1,9 @@
 package harness
 
 import (
-	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // Install puts a copy of the program at binary in the place of the service's, as
@@ -21,10 +21,7 @@ func (s *Service) Install(binary string) error {
 // something that is no program at all.
 func (s *Service) InstallText(content string, mode fs.FileMode) error {
 	tmp := s.Path + ".new"
-	if err := os.WriteFile(tmp, []byte(content), mode); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, mode); err != nil { // whatever the umask is
+	if err := WriteProgram(tmp, []byte(content), mode); err != nil {
 		return err
 	}
 	return os.Rename(tmp, s.Path)
@@ -42,18 +39,21 @@ func link(from, to string) error {
 }
 
 func copyFile(from, to string) error {
-	in, err := os.Open(from)
+	content, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
-	if err != nil {
+	return WriteProgram(to, content, 0o755)
+}
+
+// WriteProgram writes a file that can be executed from then on. This process starts none
+// meanwhile: a child has the file open for writing until it executes its own program, and
+// the kernel executes no file that is open for writing (golang/go#22315).
+func WriteProgram(path string, content []byte, mode fs.FileMode) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, content, mode); err != nil {
 		return err
 	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Close()
-		return err
-	}
-	return out.Close()
+	return os.Chmod(path, mode) // whatever the umask is
 }

@@ -84,7 +84,7 @@ func (s *Systemd) fill() error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(s.Dir, "pid1.sh"), pid1, 0o755)
+	return WriteProgram(filepath.Join(s.Dir, "pid1.sh"), pid1, 0o755)
 }
 
 // boot starts the script. It ends with its standard input, which is also how it ends when

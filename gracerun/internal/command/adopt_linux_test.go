@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracerun/grace/gracerun/internal/command"
+	"github.com/gracerun/grace/test/harness"
 )
 
 func mkfifo(path string) error { return unix.Mkfifo(path, 0o600) }
@@ -409,7 +410,7 @@ func TestAnyUser(t *testing.T) {
 		}
 		text, err := os.ReadFile(program())
 		check(t, err)
-		check(t, os.WriteFile(o.binary, text, 0o755))
+		check(t, harness.WriteProgram(o.binary, text, 0o755))
 		check(t, os.Mkdir(o.Dir, 0o700))
 		check(t, os.Chown(o.Dir, int(o.user), int(o.user)))
 		before := killed(t, o)

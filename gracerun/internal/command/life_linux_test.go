@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracerun/grace/gracerun/internal/command"
+	"github.com/gracerun/grace/test/harness"
 )
 
 // TestLife of one program: it is started, seen, and stopped.
@@ -307,7 +308,7 @@ func TestFleeting(t *testing.T) {
 	t.Parallel()
 	scenes(t, func(t *testing.T, s *scene) {
 		dir := t.TempDir()
-		check(t, os.WriteFile(dir+"/next", []byte("#!/bin/sh\n\"$0\" &\n"), 0o755))
+		check(t, harness.WriteProgram(dir+"/next", []byte("#!/bin/sh\n\"$0\" &\n"), 0o755))
 		spec := shell("x", fmt.Sprintf("echo $$ >>%[1]s/pids; %[1]s/next; exit 1", dir))
 		spec.Failures, spec.Backoff, spec.MaxBackoff = 5, time.Millisecond, time.Millisecond
 		g := s.guard(spec)

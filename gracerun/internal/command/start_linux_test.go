@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gracerun/grace/gracerun/internal/command"
+	"github.com/gracerun/grace/test/harness"
 )
 
 // An inventory is what a program has inherited.
@@ -153,7 +154,7 @@ func TestUser(t *testing.T) {
 		bin := filepath.Join(everybodys(t), "program")
 		text, err := os.ReadFile(program())
 		check(t, err)
-		check(t, os.WriteFile(bin, text, 0o755))
+		check(t, harness.WriteProgram(bin, text, 0o755))
 		spec.Cmd = func(context.Context) *exec.Cmd {
 			return exec.Command("/bin/sh", "-c", "cd /; COMMAND_HELPER=inventory exec "+bin)
 		}
@@ -186,7 +187,7 @@ func TestCannotStart(t *testing.T) {
 		dir := t.TempDir()
 		write := func(name, text string, mode fs.FileMode) string {
 			path := filepath.Join(dir, name)
-			check(t, os.WriteFile(path, []byte(text), mode))
+			check(t, harness.WriteProgram(path, []byte(text), mode))
 			return path
 		}
 		exe := func(path string) command.Spec {

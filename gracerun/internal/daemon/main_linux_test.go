@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/gracerun/grace/test/harness"
 )
 
 // TestMain plays the other processes, too: the environment names the part.
@@ -97,10 +99,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
+	if err := harness.WriteProgram(path, []byte(text), mode); err != nil {
 		t.Fatal(err)
 	}
 }

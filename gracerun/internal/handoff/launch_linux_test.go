@@ -24,6 +24,7 @@ import (
 
 	"github.com/gracerun/grace/gracerun/internal/handoff/early"
 	"github.com/gracerun/grace/listener"
+	"github.com/gracerun/grace/test/harness"
 )
 
 // These tests start daemons: real ones, which TestMain plays. The test process
@@ -278,7 +279,7 @@ func copyOf(t *testing.T, root string) (path string) {
 		text, err := os.ReadFile(from)
 		check(t, err)
 		check(t, os.MkdirAll(filepath.Dir(to), 0o755))
-		check(t, os.WriteFile(to, text, 0o755))
+		check(t, harness.WriteProgram(to, text, 0o755))
 	}
 	if root == "/" {
 		dir, err := os.MkdirTemp("", "daemon")

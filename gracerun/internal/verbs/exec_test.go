@@ -16,6 +16,7 @@ import (
 	"github.com/gracerun/grace/gracerun/internal/daemon"
 	"github.com/gracerun/grace/gracerun/internal/verbs"
 	"github.com/gracerun/grace/pidfile"
+	"github.com/gracerun/grace/test/harness"
 )
 
 func TestRun(t *testing.T) {
@@ -284,8 +285,7 @@ func TestFishCompletes(t *testing.T) {
 		t.Skip(err)
 	}
 	dir := temp(t)
-	write(t, dir+"/verbs.test", "#!/bin/bash\n"+namesOf+"hello \"$@\"")
-	check(t, os.Chmod(dir+"/verbs.test", 0o755))
+	check(t, harness.WriteProgram(dir+"/verbs.test", []byte("#!/bin/bash\n"+namesOf+"hello \"$@\""), 0o755))
 	script := "set PATH " + dir + " $PATH\n" + do(t, dir, "completion", "fish").want(0).out
 	for line, want := range map[string]string{
 		"verbs.test pau":                "pause",
