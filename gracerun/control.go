@@ -165,7 +165,8 @@ func (c *controlSocket) address() string {
 }
 
 // service is what can be asked and told there. A request that reached a process
-// which has been replaced since is the successor's: it is asked in its turn.
+// which has been replaced since is the successor's: it is asked in its turn, by this
+// process or, where the answer takes time, by the client.
 func (l *life) service() control.Service {
 	s := l.app.readOnly()
 	successor := control.NewClient(l.controlPath)
@@ -185,18 +186,18 @@ func (l *life) service() control.Service {
 		switch up := new(UpgradeError); {
 		case errors.As(err, &up):
 			return &control.Failure{Stage: up.Stage, PID: up.PID, Err: up.Err}
-		case errors.Is(err, ErrDraining) && next != nil:
-			_, err = successor.Upgrade(ctx, progress)
-		case err == nil && next != nil:
+		case errors.Is(err, ErrDraining) && next != nil && progress == nil:
+			err = successor.AskUpgrade(ctx)
+		case err == nil && next != nil && progress != nil:
 			progress(control.Event{Event: control.EventCommitted, PID: next.PID, Generation: next.Generation, Version: next.Version})
 		}
-		return worded(err)
+		return l.worded(err)
 	}
 	s.Pause = l.steerer((*life).pause, successor.Pause)
 	s.Resume = l.steerer((*life).resume, successor.Resume)
 	s.Trigger = l.steerer((*life).trigger, successor.Trigger)
 	if l.app.Reload != nil {
-		s.Reload = func(ctx context.Context) error { return worded(l.reload(ctx)) }
+		s.Reload = func(ctx context.Context) error { return l.worded(l.reload(ctx)) }
 	}
 	s.Stop = func(why string) { l.post(occurrence{event: evStop, why: why}) }
 	s.Reopen = l.reopenAll
@@ -210,15 +211,17 @@ func (l *life) steerer(do func(*life, string, *task) error, successor func(conte
 		if errors.Is(err, ErrDraining) && l.self.Successor() != nil {
 			err = successor(l.end.do, name)
 		}
-		return worded(err)
+		return l.worded(err)
 	}
 }
 
 // worded says to who asks a process what callers of this package are told by a sentinel.
-func worded(err error) error {
+func (l *life) worded(err error) error {
 	switch {
 	case errors.Is(err, ErrNotReady):
 		return errors.New("the process is not ready yet")
+	case errors.Is(err, ErrDraining) && l.self.Successor() != nil:
+		return control.ErrMoved
 	case errors.Is(err, ErrDraining):
 		return errors.New("the process is draining")
 	}

@@ -14,10 +14,10 @@ type reloads struct {
 
 var errNoReload = errors.New("gracerun: this service has no App.Reload: an upgrade makes it reread its configuration")
 
-// reload has App.Reload called, by the generation that owns the service, and
-// returns its error.
+// reload has App.Reload called by this generation, if it owns the service, and returns its
+// error.
 func (l *life) reload(ctx context.Context) error {
-	r := &request{at: time.Now(), reload: true, reply: make(chan error, 1)}
+	r := &request{at: time.Now(), reload: true, moves: true, reply: make(chan error, 1)}
 	if !l.post(occurrence{event: evReload, request: r}) {
 		return ErrDraining
 	}

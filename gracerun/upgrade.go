@@ -52,6 +52,7 @@ type request struct {
 	id    uint64 // ours, once it is passed on
 
 	reload   bool               // for App.Reload, not an upgrade
+	moves    bool               // who asked goes to the successor, if this generation is replaced first
 	progress chan control.Event // nil, or what a caller wants to see; never waited for
 	gaveUp   error              // the call's context ended
 }
@@ -88,7 +89,7 @@ func (r *request) answer(err error) {
 // the error wraps [ErrUpgrading].
 func (a *App) Upgrade(ctx context.Context) error { return a.upgrade(ctx, nil) }
 
-// upgrade is Upgrade with a view of its steps.
+// upgrade is Upgrade with a view of its steps, for who can ask the successor himself.
 func (a *App) upgrade(ctx context.Context, progress func(control.Event)) error {
 	l := a.running()
 	if l == nil {
@@ -96,7 +97,7 @@ func (a *App) upgrade(ctx context.Context, progress func(control.Event)) error {
 	}
 	r := &request{at: time.Now(), reply: make(chan error, 1)}
 	if progress != nil {
-		r.progress = make(chan control.Event, 32)
+		r.progress, r.moves = make(chan control.Event, 32), true
 	}
 	if !l.post(occurrence{event: evUpgrade, request: r}) {
 		return ErrDraining
@@ -387,10 +388,14 @@ func (l *life) nextUpgrade() {
 // end up running, whoever was asked.
 func (l *life) forwardUpgrade(r *request) {
 	s := l.self.Successor()
-	if s == nil || !s.Alive() {
+	switch {
+	case s == nil || !s.Alive():
 		if r.reply == nil && r.from == nil { // a signal, which nobody answers
 			l.log.Warn("no upgrade: this generation is ending, and has no successor")
 		}
+		r.answer(ErrDraining)
+		return
+	case r.moves: // this generation may not live until it would have the answer
 		r.answer(ErrDraining)
 		return
 	}
@@ -424,14 +429,11 @@ func (l *life) forwardedUpgrade(ev handoff.Upgraded) {
 		return
 	}
 	delete(l.up.forwarded, ev.ID)
-	switch {
-	case ev.Refusal == nil:
+	if ev.Refusal == nil {
 		r.answer(nil)
-	case r.reload:
-		r.answer(ev.Refusal.Err)
-	default:
-		r.answer(upgradeError(ev.Refusal))
+		return
 	}
+	r.answer(upgradeError(ev.Refusal))
 }
 
 // refuseForwarded answers what the successor no longer can.

@@ -31,8 +31,8 @@ const (
 )
 
 // Client asks a service over its control socket. Each call opens a connection of
-// its own, so that it reaches the generation that owns the service now, and lasts
-// no longer than its context.
+// its own, so that it reaches the generation that owns the service now, or another
+// one if that is replaced meanwhile, and lasts no longer than its context.
 //
 // If nobody answers on the socket the error is that of connect(2), for
 // [errors.Is]: ECONNREFUSED (nobody listens), ENOENT, EACCES. One that says no is
@@ -57,6 +57,16 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // When ctx ends, the service gives the upgrade up unless it is too late, or
 // somebody else asked for it, too.
 func (c *Client) Upgrade(ctx context.Context, progress func(Event)) (Event, error) {
+	for {
+		e, err := c.upgrade(ctx, progress)
+		if err != nil || e.Event != EventMoved {
+			return e, err
+		}
+	}
+}
+
+// upgrade asks one generation.
+func (c *Client) upgrade(ctx context.Context, progress func(Event)) (Event, error) {
 	res, err := c.do(ctx, http.MethodPost, "/upgrade")
 	if err != nil {
 		return Event{}, err
@@ -147,15 +157,19 @@ func (c *Client) call(ctx context.Context, method, path string, v any) error {
 // do returns an answer that says yes, and whose body is to be closed. It is not
 // http.Client's work: that would be a third of a megabyte in every service.
 func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
-	res, err := c.ask(ctx, method, path)
-	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+	for {
+		res, err := c.ask(ctx, method, path)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("control socket %s: %w", c.path, err)
+		case res.StatusCode/100 == 2:
+			return res, nil
+		case res.StatusCode != http.StatusMisdirectedRequest:
+			defer res.Body.Close()
+			return nil, statusError(res)
+		}
+		res.Body.Close() // it is the successor's
 	}
-	if res.StatusCode/100 != 2 {
-		defer res.Body.Close()
-		return nil, statusError(res)
-	}
-	return res, nil
 }
 
 // ask returns the answer to a request, on a connection that ends with its body.

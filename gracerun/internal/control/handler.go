@@ -227,11 +227,14 @@ func (s Service) stop(w http.ResponseWriter, r *http.Request) {
 func (s Service) reopen(w http.ResponseWriter, _ *http.Request) { report(w, s.Reopen()) }
 
 func report(w http.ResponseWriter, err error) {
-	if err != nil {
+	switch {
+	case err == nil:
+		answer(w, http.StatusOK, done{true})
+	case errors.Is(err, ErrMoved):
+		refuse(w, http.StatusMisdirectedRequest, err.Error()) // RFC 9110, section 15.5.20
+	default:
 		refuse(w, http.StatusInternalServerError, err.Error())
-		return
 	}
-	answer(w, http.StatusOK, done{true})
 }
 
 // asker names who is at the other end of the connection.

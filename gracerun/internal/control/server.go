@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,12 +21,13 @@ type Service struct {
 	// returns. It may miss some: those who watch look once a second as well.
 	Changed func() <-chan struct{}
 	// Upgrade replaces the process and returns when it is decided; an error may be
-	// a *[Failure]. It is given up when ctx ends, if it is not too late and nobody
-	// else asked for it. progress takes each step but the result, and never
+	// a *[Failure], or [ErrMoved]. It is given up when ctx ends, if it is not too late
+	// and nobody else asked for it. progress takes each step but the result, and never
 	// blocks; the PID, Generation and Version of an EventCommitted are taken into
-	// the result.
+	// the result. A nil progress is of one who does not wait, and cannot ask again.
 	Upgrade func(ctx context.Context, progress func(Event)) error
-	// Reload rereads the configuration. Nil: it takes a new process to do so.
+	// Reload rereads the configuration. Nil: it takes a new process to do so. An error
+	// may be ErrMoved.
 	Reload func(ctx context.Context) error
 	// Stop begins the end of the service; why is for the log.
 	Stop func(why string)
@@ -39,6 +41,10 @@ type Service struct {
 	// Those who only watch are sent away then, and find its successor.
 	Draining func() <-chan struct{}
 }
+
+// ErrMoved says that the process was replaced before it came to a request. The client is
+// to ask again, and reaches the successor: [Client] does.
+var ErrMoved = errors.New("the process has been replaced meanwhile: ask its successor")
 
 const (
 	readHeaderTimeout = 5 * time.Second

@@ -60,7 +60,7 @@ func (s Service) upgradeAlone(w http.ResponseWriter, r *http.Request, accepted E
 	w.WriteHeader(http.StatusAccepted)
 	w.Write(line)
 	http.NewResponseController(w).Flush()
-	s.Upgrade(context.WithoutCancel(r.Context()), func(Event) {})
+	s.Upgrade(context.WithoutCancel(r.Context()), nil)
 }
 
 // An eventWriter writes an upgrade's events, one a line.
@@ -83,6 +83,10 @@ func (w *eventWriter) step(e Event) {
 }
 
 func (w *eventWriter) result(err error) {
+	if errors.Is(err, ErrMoved) {
+		w.write(Event{Event: EventMoved})
+		return
+	}
 	e := w.known
 	e.Event = EventCommitted
 	if err != nil {

@@ -112,6 +112,35 @@ func TestUpgradeFails(t *testing.T) {
 	}
 }
 
+// TestMoved: what a process has no time for any more is asked of its successor.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	asked := 0
+	moves := func() error {
+		if asked++; asked%3 != 0 {
+			return control.ErrMoved
+		}
+		return nil
+	}
+	f.upgrade = func(context.Context, func(control.Event)) error { return moves() }
+	f.reload = func(context.Context) error { return moves() }
+	s := open(t, f)
+	var events []control.Event
+	last, err := s.Upgrade(t.Context(), func(e control.Event) { events = append(events, e) })
+	check(t, err)
+	if got := names(events); last.Event != control.EventCommitted || !slices.Equal(got, []string{"accepted", "moved", "accepted", "moved", "accepted", "committed"}) {
+		t.Errorf("%+v after %q", last, got)
+	}
+	check(t, s.Reload(t.Context()))
+	if asked != 6 {
+		t.Errorf("it was asked %d times", asked)
+	}
+	if res, body := s.ask("POST", "/reload", nil); res.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(body, "ask its successor") {
+		t.Errorf("%s: %s", res.Status, body)
+	}
+}
+
 // TestUpgradeGivenUp: the upgrade's context ends with the client.
 func TestUpgradeGivenUp(t *testing.T) {
 	t.Parallel()
@@ -140,7 +169,9 @@ func TestAskUpgrade(t *testing.T) {
 	f.upgrade = func(ctx context.Context, progress func(control.Event)) error {
 		close(begun)
 		<-release
-		progress(control.Event{Event: control.EventStarted})
+		if progress != nil {
+			t.Error("somebody looks on who does not wait")
+		}
 		ended <- ctx.Err()
 		return nil
 	}

@@ -128,6 +128,7 @@ const (
 	EventProbation = "probation" // it is watched while it does
 	EventCommitted = "committed" // it has taken over; always the last
 	EventFailed    = "failed"    // at Stage, by reason of Error: nothing has changed; always the last
+	EventMoved     = "moved"     // the process was replaced before it came to the request: ask again; always the last
 )
 
 // Event is one step of an upgrade: a line of POST /upgrade's answer.
@@ -143,7 +144,9 @@ type Event struct {
 }
 
 // last reports whether nothing comes after e.
-func (e Event) last() bool { return e.Event == EventCommitted || e.Event == EventFailed }
+func (e Event) last() bool {
+	return e.Event == EventCommitted || e.Event == EventFailed || e.Event == EventMoved
+}
 
 // Failure is an upgrade that failed and changed nothing.
 type Failure struct {
