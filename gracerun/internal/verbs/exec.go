@@ -22,6 +22,7 @@ type call struct {
 	progress *progress       // on standard error
 	message  strings.Builder // what went to stdout or, with json, is kept for the report
 	known    *known          // what the report is about; nil = to be found out
+	asked    bool            // the service, for a change
 	unheard  error           // why the result could not be written
 }
 

@@ -95,7 +95,8 @@ type server struct {
 //	older       it is of a build that knows of no tasks
 //	fails       so do its upgrades and reloads, and what is done to one of its tasks
 //	stops       it begins to drain in an upgrade
-//	breaks      it ends in the middle of an upgrade; with hangup, a successor has taken over
+//	breaks      it ends in the middle of an upgrade; with hangup, its successor has taken over;
+//	            with moves, the successor of another upgrade
 //	unlocked    its lock file is deleted
 func launch(t *testing.T, dir string, words ...string) *server {
 	t.Helper()
@@ -299,7 +300,11 @@ func (f *fake) upgrade(ctx context.Context, progress func(control.Event)) error 
 	progress(control.Event{Event: control.EventStarted, PID: pid, Generation: 2})
 	switch {
 	case f.words["breaks"]:
-		if f.words["hangup"] {
+		switch {
+		case f.words["hangup"]:
+			progress(control.Event{Event: control.EventStarted, PID: f.succeed("nosocket"), Generation: 2})
+			time.Sleep(500 * time.Millisecond) // it is to be heard
+		case f.words["moves"]:
 			f.succeed()
 		}
 		os.Exit(0)
@@ -348,13 +353,13 @@ func (f *fake) hear(sig os.Signal) {
 	case sig == syscall.SIGHUP:
 		f.say("HUP")
 		if f.words["hangup"] {
-			f.succeed()
+			f.succeed("nosocket")
 			f.close()
 		}
 	case f.words["gradual"] && !f.left:
 		f.say("TERM")
 		f.left = true
-		f.succeed() // and drains
+		f.succeed("nosocket") // and drains
 	case f.words["stubborn"]:
 		f.drains.Store(true)
 		f.say("TERM")
@@ -369,7 +374,7 @@ func (f *fake) hear(sig os.Signal) {
 }
 
 // succeed starts a successor, and returns when it owns the service, or has.
-func (f *fake) succeed() {
+func (f *fake) succeed(words ...string) (pid int) {
 	conn, err := f.lock.SyscallConn()
 	must(err)
 	fd := -1
@@ -377,7 +382,7 @@ func (f *fake) succeed() {
 	must(err)
 	lock := os.NewFile(uintptr(fd), "lock")
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "VERBS_WORDS=successor nosocket")
+	cmd.Env = append(os.Environ(), "VERBS_WORDS=successor "+strings.Join(words, " "))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = os.Stdin, os.Stdout, os.Stderr, []*os.File{lock}
 	must(cmd.Start())
 	must(lock.Close())
@@ -393,9 +398,10 @@ func (f *fake) succeed() {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-exited: // it was stopped at once
-			return
+			return 0
 		}
 	}
+	return cmd.Process.Pid
 }
 
 func (f *fake) say(what string) {

@@ -66,7 +66,7 @@ func restart(c *call, ctx context.Context, _ []string) error {
 
 func tryRestart(c *call, ctx context.Context, _ []string) error {
 	err := upgrade(c, ctx, nil)
-	if exitCode(err) == exitNotRunning {
+	if exitCode(err) == exitNotRunning && !c.asked { // it did not end in the upgrade
 		c.say("not running")
 		return nil
 	}
@@ -81,9 +81,11 @@ func (c *call) change(ctx context.Context, do func(*call, context.Context, *know
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	k, err := c.awaitStarted(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	c.asked = true
+	switch {
 	case k.status != nil:
 		return do(c, ctx, k)
 	case k.silent():
@@ -135,8 +137,13 @@ func (c *call) replace(ctx context.Context, k *known) error {
 		c.say("upgrade asked for (%s)", k.who())
 		return nil
 	}
-	began := time.Now()
-	e, err := client.Upgrade(ctx, c.showEvent)
+	a := attempt{before: k.status.PID, began: time.Now()}
+	e, err := client.Upgrade(ctx, func(e control.Event) {
+		if e.Event == control.EventStarted {
+			a.started = e.PID
+		}
+		c.showEvent(e)
+	})
 	failure, refusal := new(control.Failure), new(control.StatusError)
 	switch {
 	case err == nil:
@@ -149,7 +156,14 @@ func (c *call) replace(ctx context.Context, k *known) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: the upgrade is given up, unless it was too late or somebody else asked for it, too; see: %s status", context.Cause(ctx), c.Name)
 	}
-	return c.settle(ctx, k.status.PID, began, err)
+	return c.settle(ctx, a, err)
+}
+
+// attempt is what is known of an upgrade without its result.
+type attempt struct {
+	before  int // who was asked
+	began   time.Time
+	started int // the new process; 0 = it was not said
 }
 
 func newcomer(e control.Event) string {
@@ -188,36 +202,44 @@ func (c *call) upgradeFailed(ctx context.Context, stage string, pid int, why str
 // failure is err and, for comfort, what has not changed; unless the service is about to end,
 // which is why.
 func (c *call) failure(ctx context.Context, err error, comfort string) error {
-	if gone := c.gone(c.probe(ctx)); gone != nil {
+	k := c.probe(ctx)
+	for limit := time.Now().Add(answerTimeout); k.running() && k.silent() && time.Now().Before(limit); k = c.probe(ctx) {
+		wait(ctx, tick) // it did answer: this is the end of it
+	}
+	if gone := c.gone(k); gone != nil {
 		return fmt.Errorf("%w\n%w", err, gone)
 	}
 	return fmt.Errorf("%w\n%s", err, comfort)
 }
 
-// settle finds out how an upgrade went whose answer broke off: by who owns the service.
-func (c *call) settle(ctx context.Context, before int, began time.Time, broken error) error {
+// settle finds out how an upgrade went whose answer broke off: by who owns the service. If
+// that is neither who was asked nor who was started for this upgrade, it was another one's,
+// and the owner is the one to ask.
+func (c *call) settle(ctx context.Context, a attempt, broken error) error {
 	for limit := time.Now().Add(answerTimeout); ; wait(ctx, tick) {
 		k := c.probe(ctx)
 		last := (*control.Upgrade)(nil)
 		if k.status != nil {
 			last = k.status.LastUpgrade
 		}
-		switch {
+		switch owner := k.owner(); {
 		case !k.running():
 			return c.ended()
-		case k.owner() != 0 && k.owner() != before:
-			c.say("upgraded: %s took over, and pid %d left before it could say so", k.who(), before)
+		case owner != 0 && owner == a.started:
+			c.say("upgraded: %s took over, and pid %d left before it could say so", k.who(), a.before)
 			return nil
-		case last != nil && !last.OK && last.At.After(began):
+		case k.status != nil && owner != a.before:
+			return c.replace(ctx, k)
+		case last != nil && !last.OK && last.At.After(a.began):
 			return c.upgradeFailed(ctx, last.Stage, last.PID, last.Error)
 		case ctx.Err() != nil || time.Now().After(limit):
-			return fmt.Errorf("%w; pid %d owns the service still", broken, before)
+			return fmt.Errorf("%w; %s owns the service", broken, k.who())
 		}
 	}
 }
 
 func (c *call) ended() error {
-	return fmt.Errorf("it has ended during the upgrade; its log says why; to start it: %s start", c.Name)
+	return &exit{exitNotRunning, fmt.Errorf("it has ended during the upgrade; its log says why; to start it: %s start", c.Name)}
 }
 
 // hangup asks by signal.

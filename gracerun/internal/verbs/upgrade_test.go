@@ -5,7 +5,10 @@ package verbs_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -101,10 +104,33 @@ func TestUpgradeBreaks(t *testing.T) {
 	t.Parallel()
 	dir := temp(t)
 	launch(t, dir, "breaks")
-	do(t, dir, "upgrade").want(1, "it has ended during the upgrade")
+	do(t, dir, "upgrade").want(7, "it has ended during the upgrade")
+	launch(t, dir, "breaks")
+	do(t, dir, "try-restart").want(7, "it has ended during the upgrade")
 	dir = temp(t)
 	d := launch(t, dir, "breaks", "hangup")
 	do(t, dir, "upgrade").want(0, "upgraded: pid ", fmt.Sprintf("pid %d left before it could say so", d.pid))
+	dir = temp(t)
+	d = launch(t, dir, "breaks", "moves")
+	r := do(t, dir, "upgrade").want(0, "upgraded: generation 2 (pid ", "version v2) took over")
+	if strings.Contains(r.out, fmt.Sprint(d.pid)) {
+		t.Errorf("who was asked first took over: %s", r.out)
+	}
+}
+
+// TestReloadOfAUnit: systemd may stop the service while it runs ExecReload=, and the verb
+// may see the end of the service before its own TERM. The end has a result of its own.
+func TestReloadOfAUnit(t *testing.T) {
+	t.Setenv("SYSTEMD_EXEC_PID", strconv.Itoa(os.Getpid()))
+	dir := temp(t)
+	do(t, dir, "reload").want(0, "not running")
+	launch(t, dir, "breaks")
+	do(t, dir, "reload").want(0, "it has ended during the upgrade")
+	launch(t, dir, "fails", "stops")
+	do(t, dir, "reload").want(0, "is stopping")
+	dir = temp(t)
+	launch(t, dir, "fails")
+	do(t, dir, "reload").want(1, "upgrade failed at setup")
 }
 
 func TestReload(t *testing.T) {
