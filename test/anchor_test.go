@@ -372,6 +372,7 @@ func TestAnchorLeavesNoTrace(t *testing.T) {
 
 // TestAnchorEndsAsTheService does.
 func TestAnchorEndsAsTheService(t *testing.T) {
+	t.Parallel()
 	t.Run("killed", func(t *testing.T) {
 		eachAnchor(t, func(t *testing.T, k *kept) {
 			k.signal(k.anchor, syscall.SIGHUP)
@@ -448,6 +449,7 @@ func TestAnchorBadProgram(t *testing.T) {
 
 // TestAnchorOldKilled: the successor on its way takes over, and the pid stays.
 func TestAnchorOldKilled(t *testing.T) {
+	t.Parallel()
 	for _, step := range heldSteps {
 		t.Run(step, func(t *testing.T) {
 			eachAnchor(t, func(t *testing.T, k *kept) {

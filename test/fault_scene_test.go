@@ -156,15 +156,13 @@ func (s *scene) stop(pid int) {
 // until waits for what has no event.
 func (s *scene) until(done func() bool, format string, args ...any) {
 	s.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-s.ctx.Done():
-			s.t.Fatalf(format, args...)
+	err := harness.Until(s.ctx, func() error {
+		if done() {
+			return nil
 		}
-	}
+		return fmt.Errorf(format, args...)
+	})
+	s.must(err)
 }
 
 func (s *scene) cont(pid int) {

@@ -456,10 +456,5 @@ func upgradesOr(t *testing.T, byDefault int) int {
 func until(ctx context.Context, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	for {
-		err := f()
-		if err == nil || !load.Pause(ctx, 2*time.Millisecond) {
-			return err
-		}
-	}
+	return harness.Until(ctx, f)
 }

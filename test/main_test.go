@@ -10,7 +10,7 @@ import (
 // builder compiles each program once for all tests of the package.
 var builder harness.Builder
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m, &builder, 3)) }
+func TestMain(m *testing.M) { os.Exit(harness.Main(m, &builder, 5)) }
 
 // build compiles a program: build(t, "example/http").
 func build(t testing.TB, pkg string) string {

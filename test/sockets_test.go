@@ -31,6 +31,7 @@ import (
 // Each kind of socket stays where it is, with its port, its file and its
 // options, and the socket files are removed once, when the service stops.
 func TestSocketsStay(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{"default": nil, "tuned": {"-tuned"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ package test
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gracerun/grace/test/harness"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gracerun/grace/test/harness"
 )
 
 // call is one line of a script.
@@ -86,17 +88,9 @@ const patience = 15 * time.Second
 
 // wait calls f until it returns nil.
 func (c call) wait(f func() error) {
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%v", err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c.Check(harness.Until(ctx, f))
 }
 
 func (c call) hello() {

@@ -41,6 +41,9 @@ type deployment struct {
 // deploy makes a place with version v1 of the program in it.
 func deploy(t *testing.T) *deployment {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the set-ups of containers.md take a minute")
+	}
 	// Paths of sockets are short: t.TempDir is not.
 	dir, err := os.MkdirTemp("", "deploy-")
 	if err != nil {
@@ -241,6 +244,8 @@ func (d *deployment) serves(version string, before ...int) answer {
 // failed, or a probe has said that the service is not ready.
 func (d *deployment) under(f func()) {
 	d.Helper()
+	ready := func() bool { code, _, _ := d.ask("/readyz"); return code == http.StatusOK }
+	d.awaits("the service to be ready", ready) // it answers a moment before
 	ctx, cancel := context.WithCancel(d.Context())
 	defer cancel()
 	results := d.clients(ctx)
@@ -360,12 +365,7 @@ func readProcess(pid int) (process, error) {
 func until(ctx context.Context, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for {
-		err := f()
-		if err == nil || !load.Pause(ctx, 10*time.Millisecond) {
-			return err
-		}
-	}
+	return harness.Until(ctx, f)
 }
 
 // awaits polls for what somebody else's program does.

@@ -166,7 +166,7 @@ func (u *managed) explain(t *testing.T) {
 	status, _ := u.Systemctl(context.Background(), "status", "--lines=0", u.name+".service")
 	journal, _ := u.Exec(context.Background(), "journalctl", "-u", u.name+".service", "-n", "60")
 	text := u.log()
-	t.Logf("%s\n%s\n%s", status, journal, text[max(0, len(text)-5000):])
+	t.Logf("%s\n%s\n%s", status, journal, text[max(0, len(text)-20000):])
 }
 
 func (u *managed) log() string {

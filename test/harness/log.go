@@ -84,7 +84,7 @@ func (s *Service) LogFrom(n int) string {
 // Logged waits until the log has a line with all these words after its first
 // n bytes, and returns that line.
 func (s *Service) Logged(ctx context.Context, n int, words ...string) (line string, err error) {
-	err = poll(ctx, func() error {
+	err = Until(ctx, func() error {
 		for l := range strings.Lines(s.LogFrom(n)) {
 			if containsAll(l, words) && strings.HasSuffix(l, "\n") {
 				line = strings.TrimSuffix(l, "\n")

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,12 +92,16 @@ func readStat(pid int) (p Process, err error) {
 	if err != nil {
 		return p, err
 	}
-	_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
-	p.PID = pid
-	if n, _ := fmt.Sscanf(rest, "%c %d %d", &p.State, &p.Parent, &p.Group); n < 3 {
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) < 3 {
 		return p, fmt.Errorf("/proc/%d/stat: %q", pid, text)
 	}
-	return p, nil
+	p.PID, p.State = pid, fields[0][0]
+	p.Parent, err = strconv.Atoi(string(fields[1]))
+	if err == nil {
+		p.Group, err = strconv.Atoi(string(fields[2]))
+	}
+	return p, err
 }
 
 // reap takes the status of a dead child and reports whether it is gone now.

@@ -139,7 +139,7 @@ func (s *Systemd) await(ctx context.Context, parent <-chan int) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return poll(ctx, func() error {
+	return Until(ctx, func() error {
 		if s.pid = childOf(unshare); s.pid == 0 {
 			return errors.New("process 1 is not there yet")
 		}

@@ -14,20 +14,20 @@ import (
 	"github.com/gracerun/grace/pidfile"
 )
 
-// poll calls f until it returns nil. When ctx ends, f's last error says what was
-// missing.
-func poll(ctx context.Context, f func() error) error {
-	t := time.NewTicker(2 * time.Millisecond)
-	defer t.Stop()
-	for {
+// Until calls f until it returns nil, for what has no event: less and less often, as
+// the services are to have the processors that they wait for. When ctx ends, f's last
+// error says what was missing.
+func Until(ctx context.Context, f func() error) error {
+	const seldom = 20 * time.Millisecond
+	for pause := time.Millisecond; ; pause = min(pause+pause/4, seldom) {
 		err := f()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-t.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("harness: %w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }
@@ -40,7 +40,7 @@ func (s *Service) PID() (int, error) { return pidfile.Read(s.PIDFile) }
 // upgrade the pid file may still name the predecessor, and then nobody is known
 // to own it.
 func (s *Service) Owner(ctx context.Context, other ...int) (pid int, err error) {
-	err = poll(ctx, func() error {
+	err = Until(ctx, func() error {
 		if pid, err = s.PID(); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (s *Service) Owner(ctx context.Context, other ...int) (pid int, err error) 
 // Generation waits until the nth generation owns the service and answers GET /,
 // and returns its pid.
 func (s *Service) Generation(ctx context.Context, n int) (pid int, err error) {
-	err = poll(ctx, func() error {
+	err = Until(ctx, func() error {
 		generation, answered, err := s.Who(ctx)
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *Service) Upgrade(ctx context.Context) (pid int, err error) {
 		return 0, err
 	}
 	generation := 0
-	err = poll(ctx, func() (err error) {
+	err = Until(ctx, func() (err error) {
 		var by int
 		if generation, by, err = s.Who(ctx); err == nil && by != old {
 			err = fmt.Errorf("pid %d answers, not the owner %d", by, old)
@@ -164,7 +164,7 @@ func (s *Service) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // Gone waits until no process of the service is left.
 func (s *Service) Gone(ctx context.Context) error {
-	return poll(ctx, func() error {
+	return Until(ctx, func() error {
 		left, err := s.Processes()
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("still there: %v", left)
