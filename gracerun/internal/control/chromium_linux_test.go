@@ -75,7 +75,10 @@ func launch(t *testing.T) *browser {
 	check(t, err)
 	ourIn, hisOut, err := os.Pipe()
 	check(t, err)
-	home := t.TempDir()
+	home, err := os.MkdirTemp("/dev/shm", "chromium") // it waits for a disk again and again
+	if err != nil {
+		home = t.TempDir()
+	}
 	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-extensions", "--no-proxy-server", "--lang=en-GB",
 		"--user-data-dir="+filepath.Join(home, "profile"), "--remote-debugging-pipe")
@@ -89,6 +92,7 @@ func launch(t *testing.T) *browser {
 		ourOut.Close()
 		ourIn.Close()
 		end(cmd)
+		os.RemoveAll(home)
 	})
 	check(t, ourIn.SetDeadline(time.Now().Add(2*time.Minute)))
 	return &browser{t: t, in: ourOut, out: bufio.NewReader(ourIn)}

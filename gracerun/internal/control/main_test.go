@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 // run if they leave goroutines behind.
 func TestMain(m *testing.M) {
 	helper()
+	flag.Set("test.parallel", "6") // most of the time the tests wait
 	goroutines := runtime.NumGoroutine()
 	code := m.Run()
 	limit := time.Now().Add(5 * time.Second)
