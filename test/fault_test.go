@@ -174,7 +174,13 @@ func TestNewProcess(t *testing.T) {
 			says: []string{refused, "stage=setup", "not serving after 300ms"}},
 		{name: "cannot bind its new address", serves: 1, do: order("setup", "serve 192.0.2.1:1"), // TEST-NET-1, RFC 5737
 			says: []string{refused, "stage=listen", "192.0.2.1:1: bind: cannot assign requested address"}},
-		{name: "exits in Check", serves: 1, do: order("check", "exit out of luck"),
+		{name: "exits in Check", serves: 1,
+			do: func(s *scene) { // it serves already: what it has in hand dies with it
+				h := s.childAt("check")
+				h.tell("exit out of luck")
+				s.logs(refused)
+				s.killed = append(s.killed, death{h.pid, time.Now()})
+			},
 			says: []string{refused, "stage=check", "exit status 3", "out of luck"}},
 		{name: "fails Check", serves: 1, do: order("check", "error out of luck"),
 			says: []string{refused, "stage=check", `error="out of luck"`}},
