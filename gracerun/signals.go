@@ -3,10 +3,7 @@ package gracerun
 import (
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
-	"time"
 )
 
 // signals have room for each kind: package signal drops what finds none, and a storm of one
@@ -31,24 +28,11 @@ func (s signals) notify() {
 }
 
 // flush has all that was sent to stop this process until now in the channel, and none of
-// what comes later: the kernel, or package signal, may not have delivered it.
+// what comes later.
 func (s signals) flush() {
-	const patience = 100 * time.Millisecond
-	for limit := time.Now().Add(patience); stopIsPending() && time.Now().Before(limit); {
-		time.Sleep(100 * time.Microsecond)
-	}
+	awaitDelivery(syscall.SIGINT, syscall.SIGTERM)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM) // they are still caught
 	signal.Stop(s.stop)
-}
-
-// stopIsPending reports whether the kernel has one for this process; see
-// proc_pid_status(5). Elsewhere than on Linux nobody is replaced.
-func stopIsPending() bool {
-	text, _ := os.ReadFile("/proc/self/status")
-	_, rest, _ := strings.Cut(string(text), "\nShdPnd:\t")
-	line, _, _ := strings.Cut(rest, "\n")
-	pending, _ := strconv.ParseUint(line, 16, 64)
-	return pending&(1<<(syscall.SIGINT-1)|1<<(syscall.SIGTERM-1)) != 0
 }
 
 // silence is the end of that. A late HUP must not look like a death of it.

@@ -5,7 +5,6 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestFlush: what was sent is there, and what is sent then ends nothing.
@@ -28,7 +27,5 @@ func TestFlush(t *testing.T) {
 		<-s.stop
 	}
 	term()
-	for stopIsPending() {
-		time.Sleep(time.Microsecond)
-	}
+	awaitDelivery(syscall.SIGTERM)
 }
