@@ -36,12 +36,17 @@ import (
 type service struct {
 	gracerun.App
 
+	greeting func() string
+
 	mu      sync.Mutex
 	options map[string]string
 }
 
 func main() {
 	s := &service{options: map[string]string{}}
+	s.greeting = sync.OnceValue(func() string { // a Status has all the sockets
+		return fmt.Sprintf("generation %d pid %d\n", s.Status().Generation, os.Getpid())
+	})
 	s.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	s.Probation = 10 * time.Millisecond
 	flag.StringVar(&s.RunDir, "dir", ".", "`directory` of all files")
@@ -124,10 +129,6 @@ func (s *service) answerPackets(name string, c net.PacketConn) error {
 		}
 		c.WriteTo([]byte(s.greeting()), from)
 	}
-}
-
-func (s *service) greeting() string {
-	return fmt.Sprintf("generation %d pid %d\n", s.Status().Generation, os.Getpid())
 }
 
 // note keeps the options of a socket.
