@@ -233,11 +233,7 @@ func (p *ports) look() view {
 		}
 		return nil
 	}))
-	for _, s := range st.Sockets {
-		if filepath.Base(s.Address) != "http.sock" {
-			p.answeredBy(p.generation, s)
-		}
-	}
+	p.answeredBy(p.generation, st.Sockets...)
 	p.get("/options", &v.options)
 	v.sockets = st.Sockets
 	return v
@@ -251,21 +247,30 @@ func (p *ports) get(path string, v any) {
 }
 
 // answeredBy waits until a generation answers on all these sockets: for a moment
-// after the commit the old one may have a connection or a packet in hand.
+// after the commit the old one may have a connection or a packet in hand. Some are asked at
+// a time: a machine that is busy lets each of them wait.
 func (p *ports) answeredBy(generation int, sockets ...gracerun.Socket) {
 	p.t.Helper()
-	for _, s := range sockets {
+	var wg sync.WaitGroup
+	answers, turn := make([]error, len(sockets)), make(chan struct{}, 20)
+	for i, s := range sockets {
 		if filepath.Base(s.Address) == "http.sock" {
 			continue
 		}
-		p.must(until(p.ctx, func() error {
-			n, err := ask(s.Network, s.Bound)
-			if err == nil && n != generation {
-				err = fmt.Errorf("generation %d answers on %v, not %d", n, s, generation)
-			}
-			return err
-		}))
+		turn <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			answers[i] = until(p.ctx, func() error {
+				n, err := ask(s.Network, s.Bound)
+				if err == nil && n != generation {
+					err = fmt.Errorf("generation %d answers on %v, not %d", n, s, generation)
+				}
+				return err
+			})
+		})
 	}
+	wg.Wait()
+	p.must(errors.Join(answers...))
 }
 
 // refused waits until nobody listens there.
