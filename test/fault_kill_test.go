@@ -172,9 +172,9 @@ func TestNewStopped(t *testing.T) {
 				s.answers(1)
 				s.cont(pid)
 			}},
-		fault{name: "for longer than it may take to serve", serves: 1, times: times{ready: 300 * time.Millisecond},
+		fault{name: "for longer than it may take to serve", serves: 1, times: times{ready: time.Second},
 			do:   func(s *scene) { s.stop(s.childAt("setup").pid) },
-			says: []string{refused, "stage=setup", "not serving after 300ms"}},
+			says: []string{refused, "stage=setup", "not serving after 1s"}},
 	))
 }
 

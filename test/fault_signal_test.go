@@ -62,14 +62,14 @@ func TestHUP(t *testing.T) {
 // shows nowhere on its way: it has arrived when nothing happens for a while.
 func (s *scene) settled() (generation int) {
 	s.t.Helper()
-	quiet := 0
+	since := time.Now()
 	s.until(func() bool {
 		text := s.LogFrom(s.mark)
 		asked, done := strings.Count(text, "upgrade asked for"), strings.Count(text, "upgrade committed")
-		if quiet++; asked != done || len(s.generations()) != 1 {
-			quiet = 0
+		if asked != done || len(s.generations()) != 1 {
+			since = time.Now()
 		}
-		return quiet == 25
+		return time.Since(since) > 500*time.Millisecond
 	}, "upgrades go on")
 	generation, _, err := s.Who(s.ctx)
 	s.must(err)

@@ -87,7 +87,7 @@ func TestNewBinary(t *testing.T) {
 	text := func(text string, mode os.FileMode) func(*scene) {
 		return hup(func(s *scene) error { return s.InstallText(text, mode) })
 	}
-	short := times{ready: 300 * time.Millisecond}
+	short := times{ready: time.Second}
 	runFaults(t, []fault{
 		{name: "is missing", serves: 1,
 			do:   hup(func(s *scene) error { return s.Uninstall() }),
@@ -124,10 +124,10 @@ func TestNewBinary(t *testing.T) {
 			says: []string{refused, "stage=start", "exit status 0"}},
 		{name: "is another program", serves: 1, times: short,
 			do:   text("#!/bin/sh\nexec sleep 600\n", 0o755),
-			says: []string{refused, "stage=start", "not serving after 300ms"}},
+			says: []string{refused, "stage=start", "not serving after 1s"}},
 		{name: "is another program with a child", serves: 1, times: short,
 			do:   text("#!/bin/sh\nsleep 600\nexit 0\n", 0o755),
-			says: []string{refused, "stage=start", "not serving after 300ms"}},
+			says: []string{refused, "stage=start", "not serving after 1s"}},
 	})
 }
 
@@ -147,14 +147,14 @@ func TestNewProcess(t *testing.T) {
 			s.logs(refused)
 		}
 	}
-	short := times{ready: 300 * time.Millisecond}
+	short := times{ready: time.Second}
 	runFaults(t, []fault{
 		{name: "exits before it says hello", serves: 1, do: order("spawn", "exit out of luck"),
 			says: []string{refused, "stage=start", "exit status 3", "out of luck"}},
 		{name: "panics before it says hello", serves: 1, do: order("spawn", "panic out of luck"),
 			says: []string{refused, "stage=start", "exit status 2", "out of luck"}},
 		{name: "hangs before it says hello", serves: 1, times: short, do: hang("spawn"),
-			says: []string{refused, "stage=start", "not serving after 300ms"}},
+			says: []string{refused, "stage=start", "not serving after 1s"}},
 		{name: "exits in init", serves: 1, do: order("init", "exit out of luck"),
 			says: []string{refused, "stage=init", "exit status 3", "out of luck"}},
 		{name: "panics in init", serves: 1, do: order("init", "panic out of luck"),
@@ -163,7 +163,7 @@ func TestNewProcess(t *testing.T) {
 			change: func(c *harness.Config) { c.LogPipe = true },
 			says:   []string{refused, "stage=init", "panic: out of luck"}},
 		{name: "hangs in init", serves: 1, times: short, do: hang("init"),
-			says: []string{refused, "stage=init", "not serving after 300ms"}},
+			says: []string{refused, "stage=init", "not serving after 1s"}},
 		{name: "exits in Setup", serves: 1, do: order("setup", "exit out of luck"),
 			says: []string{refused, "stage=setup", "exit status 3", "out of luck"}},
 		{name: "panics in Setup", serves: 1, do: order("setup", "panic out of luck"),
@@ -171,7 +171,7 @@ func TestNewProcess(t *testing.T) {
 		{name: "fails Setup", serves: 1, do: order("setup", "error out of luck"),
 			says: []string{refused, "stage=setup", `error="out of luck"`}},
 		{name: "hangs in Setup", serves: 1, times: short, do: hang("setup"),
-			says: []string{refused, "stage=setup", "not serving after 300ms"}},
+			says: []string{refused, "stage=setup", "not serving after 1s"}},
 		{name: "cannot bind its new address", serves: 1, do: order("setup", "serve 192.0.2.1:1"), // TEST-NET-1, RFC 5737
 			says: []string{refused, "stage=listen", "192.0.2.1:1: bind: cannot assign requested address"}},
 		{name: "exits in Check", serves: 1,
@@ -185,6 +185,6 @@ func TestNewProcess(t *testing.T) {
 		{name: "fails Check", serves: 1, do: order("check", "error out of luck"),
 			says: []string{refused, "stage=check", `error="out of luck"`}},
 		{name: "hangs in Check", serves: 1, times: times{ready: short.ready, drain: time.Second}, do: hang("check"),
-			says: []string{refused, "stage=check", "not serving after 300ms"}},
+			says: []string{refused, "stage=check", "not serving after 1s"}},
 	})
 }

@@ -182,7 +182,7 @@ func (c *timed) Do() load.Outcome {
 		o.IdleClosed, o.Failure = true, nil
 	case c.late(&o):
 		c.seen.late.Add(1)
-		o.IdleClosed, o.Failure = true, nil
+		o.Failure = nil
 	}
 	// By the time of now: it may have looked long after it began.
 	if o.IdleClosed && time.Since(c.began) < c.linger {

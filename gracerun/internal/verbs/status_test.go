@@ -226,6 +226,8 @@ func staleSocket(t *testing.T, dir string, _ *server) {
 // TestStatusUnnamed: the lock is held by this process, which is not looked for.
 func TestStatusUnnamed(t *testing.T) {
 	t.Parallel()
+	syscall.ForkLock.RLock() // a child of another test would have the lock, too, until its execve(2)
+	defer syscall.ForkLock.RUnlock()
 	dir := temp(t)
 	path := filepath.Join(dir, "hello.pid")
 	f, err := pidfile.Acquire(path)
