@@ -74,12 +74,13 @@ func (u *unit) must(err error) {
 // service is testdata/loss/sockets, to which the sockets are passed.
 func (u *unit) service(dir string, addresses []string, env ...string) *ports {
 	u.t.Helper()
+	binary := build(u.t, "test/testdata/loss/sockets")
 	ctx, cancel := context.WithTimeout(u.t.Context(), 60*time.Second)
 	u.t.Cleanup(cancel)
 	p := &ports{t: u.t, ctx: ctx, dir: dir, generation: 1}
 	p.listen(addresses)
 	p.Service = start(u.t, harness.Config{
-		Binary: build(u.t, "test/testdata/loss/sockets"), Args: []string{"-dir", dir},
+		Binary: binary, Args: []string{"-dir", dir},
 		Env:     append([]string{"LISTEN_FDNAMES=" + strings.Join(u.names, ":")}, env...),
 		Passed:  u.files,
 		Network: "unix", Address: filepath.Join(dir, "http.sock"), PIDFile: filepath.Join(dir, "sockets.pid"),
@@ -235,12 +236,13 @@ func TestActivatedDaemon(t *testing.T) {
 	u := &unit{t: t}
 	web := u.open("web", "tcp", "127.0.0.1:0")
 	first := u.dial(web)
+	binary := build(t, "test/testdata/loss/sockets")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &ports{t: t, ctx: ctx, dir: dir, generation: 1}
 	p.listen([]string{"systemd web"})
 	p.Service = start(t, harness.Config{
-		Binary: build(t, "test/testdata/loss/sockets"), Args: []string{"-dir", dir, "start"},
+		Binary: binary, Args: []string{"-dir", dir, "start"},
 		Env: []string{"LISTEN_FDNAMES=web"}, Passed: u.files,
 		Network: "unix", Address: filepath.Join(dir, "http.sock"), PIDFile: filepath.Join(dir, "sockets.pid"),
 	})

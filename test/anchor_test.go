@@ -69,6 +69,7 @@ func startKept(t *testing.T, first bool, flags ...string) *kept {
 // startKeptBy has the words executed, with the command line of the service as arguments.
 func startKeptBy(t *testing.T, first bool, words []string, flags ...string) *kept {
 	t.Helper()
+	binary := build(t, "test/testdata/service")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	k := &kept{t: t, ctx: ctx, d: newDirector(t), first: first}
@@ -76,7 +77,7 @@ func startKeptBy(t *testing.T, first bool, words []string, flags ...string) *kep
 	k.must(err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	cfg := harness.Config{
-		Binary: build(t, "test/testdata/service"), Path: "bin/service",
+		Binary: binary, Path: "bin/service",
 		Args: append([]string{"-probation", "20ms", "-drain", "10s", "-rundir", dir}, flags...),
 		Env:  []string{"DIRECTOR=" + k.d.address()}, Network: "unix", Address: filepath.Join(dir, "web.sock"),
 	}
@@ -760,12 +761,13 @@ func TestAnchorActivated(t *testing.T) {
 	u := &unit{t: t}
 	web := u.open("web", "tcp", "127.0.0.1:0")
 	first := u.dial(web)
+	binary := build(t, "test/testdata/loss/sockets")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &ports{t: t, ctx: ctx, dir: dir, generation: 1}
 	p.listen([]string{"systemd web"})
 	p.Service = start(t, harness.Config{
-		Binary: build(t, "test/testdata/loss/sockets"), Args: []string{"-dir", dir, "run", "--stable-pid"},
+		Binary: binary, Args: []string{"-dir", dir, "run", "--stable-pid"},
 		Env: []string{"LISTEN_FDNAMES=web"}, Passed: u.files,
 		Network: "unix", Address: filepath.Join(dir, "http.sock"), PIDFile: filepath.Join(dir, "sockets.pid"),
 	})

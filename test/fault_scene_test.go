@@ -59,11 +59,12 @@ type death struct {
 // newScene starts the service and waits until it serves.
 func newScene(t testing.TB, tm times, change func(*harness.Config)) *scene {
 	t.Helper()
+	binary := build(t, "test/testdata/service")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	s := &scene{t: t, ctx: ctx, d: newDirector(t)}
 	cfg := harness.Config{
-		Binary: build(t, "test/testdata/service"),
+		Binary: binary,
 		Args:   append(tm.args(), "-rundir", harness.RunDir),
 		Env:    []string{"DIRECTOR=" + s.d.address()},
 	}

@@ -180,12 +180,13 @@ type view struct {
 
 func startPorts(t *testing.T, dir string, addresses []string, args ...string) *ports {
 	t.Helper()
+	binary := build(t, "test/testdata/loss/sockets")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	p := &ports{t: t, ctx: ctx, dir: dir, generation: 1}
 	p.listen(addresses)
 	p.Service = start(t, harness.Config{
-		Binary: build(t, "test/testdata/loss/sockets"), Args: append([]string{"-dir", dir}, args...),
+		Binary: binary, Args: append([]string{"-dir", dir}, args...),
 		Network: "unix", Address: filepath.Join(dir, "http.sock"), PIDFile: filepath.Join(dir, "sockets.pid"),
 	})
 	_, err := p.Generation(ctx, 1)

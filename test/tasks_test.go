@@ -67,11 +67,12 @@ type workshop struct {
 func startWorkshop(t *testing.T) *workshop {
 	t.Helper()
 	dir := t.TempDir()
+	binary := build(t, "test/testdata/loss/tasks")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	w := &workshop{t: t, ctx: ctx, dir: dir, killed: map[int]bool{}}
 	w.Service = start(t, harness.Config{
-		Binary: build(t, "test/testdata/loss/tasks"), Args: []string{"-dir", dir},
+		Binary: binary, Args: []string{"-dir", dir},
 		Network: "unix", Address: filepath.Join(dir, "http.sock"), PIDFile: filepath.Join(dir, "tasks.pid"),
 	})
 	w.serves()
