@@ -15,7 +15,7 @@ import (
 
 func reloadCases() []unitCase {
 	return []unitCase{
-		{name: "reload", run: reloadsUnderLoad},
+		{name: "reload", flags: "-linger 1s", run: reloadsUnderLoad},
 		{name: "refuse", run: refusedReload},
 		{name: "hup", kind: "--type notify-reload", version: 253, run: reloadsBySignal},
 		{name: "journal", unit: "StandardError=journal\n", run: noLineIsLost},
