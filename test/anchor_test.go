@@ -283,7 +283,7 @@ func (k *kept) exits(code int) {
 // TestAnchorKeepsThePID: HUP to it upgrades the service, and TERM drains it.
 func TestAnchorKeepsThePID(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
-		const upgrades = 20
+		const upgrades = 10
 		for n := 2; n <= upgrades+1; n++ {
 			k.signal(k.anchor, syscall.SIGHUP)
 			k.alone(k.serves(n))
@@ -635,7 +635,11 @@ func isImmortal(pid int) error {
 // TestAnchorStopsInAnUpgrade: whoever owns the service in that moment, a TERM is not lost.
 func TestAnchorStopsInAnUpgrade(t *testing.T) {
 	eachAnchor(t, func(t *testing.T, k *kept) {
-		for range 15 {
+		rounds := 15
+		if testing.Short() {
+			rounds = 8
+		}
+		for range rounds {
 			k.signal(k.anchor, syscall.SIGHUP)
 			load.Pause(k.ctx, mathrand.N(60*time.Millisecond))
 			k.signal(k.anchor, syscall.SIGTERM)

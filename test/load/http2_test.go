@@ -149,9 +149,13 @@ func TestHTTP2TransportSendsTwice(t *testing.T) {
 // answers what comes until the client leaves, loses nothing.
 func TestHTTP2GoAwayIsAnAnnouncement(t *testing.T) {
 	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var requests atomic.Int64
 	target := badH2(t, func(s *h2, n int, id uint32, body []byte) bool {
-		requests.Add(1)
+		if requests.Add(1) == 100 {
+			cancel()
+		}
 		if n == 5 {
 			s.WriteGoAway(1<<31-1, http2.ErrCodeNo, nil)
 		}
@@ -160,12 +164,10 @@ func TestHTTP2GoAwayIsAnAnnouncement(t *testing.T) {
 		return true
 	})
 	c := &load.HTTP2{Target: target, Conns: 2, Get: -1}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
 	var r load.Runner
 	res := r.Run(ctx, load.Group{N: 16, Think: time.Millisecond, New: func() load.Client { return c }})
 	k := res.Kinds[0]
-	if k.Failed > 0 || k.OK < 50 || k.Announced == 0 || k.IdleClosed > 0 || int64(k.OK) != requests.Load() {
+	if k.Failed > 0 || k.Announced == 0 || k.IdleClosed > 0 || int64(k.OK) != requests.Load() {
 		t.Errorf("the server saw %d requests\n%v", requests.Load(), res)
 	}
 }
