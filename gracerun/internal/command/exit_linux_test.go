@@ -3,6 +3,7 @@ package command
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 // TestExitOfTheUnreaped: how a program ended is known although its parent does not
@@ -36,6 +37,34 @@ func TestExitOfTheUnreaped(t *testing.T) {
 		}
 		p.close()
 	}
+}
+
+// TestGoneWithTheLastThread: one that has lost its first thread has not ended.
+func TestGoneWithTheLastThread(t *testing.T) {
+	t.Parallel()
+	p, err := os.StartProcess("/proc/self/exe", os.Args[:1], &os.ProcAttr{
+		Files: files(t), Env: append(os.Environ(), "COMMAND_HELPER=headless"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Wait()
+	defer p.Kill()
+	until := func(is func(procStat) bool) (st procStat) {
+		for limit := time.Now().Add(20 * time.Second); !is(st); time.Sleep(time.Millisecond) {
+			if st, err = readStat(p.Pid); err != nil || time.Now().After(limit) {
+				t.Fatalf("%+v, %v", st, err)
+			}
+		}
+		return st
+	}
+	if st := until(func(st procStat) bool { return st.state == 'Z' }); st.gone() || st.threads < 2 {
+		t.Errorf("%+v has ended", st)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	until(procStat.gone)
 }
 
 // files are those of a program that reads nothing and says nothing.

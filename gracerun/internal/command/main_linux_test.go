@@ -328,5 +328,20 @@ func parts() map[string]func() error {
 	return map[string]func() error{
 		"inventory": playInventory, "listen": playListen, "notify": playNotify, "notify on order": playNotifyOnOrder,
 		"generation": playGeneration, "count": playCount, "unique": playUnique, "leaks": playLeaks, "parent": playParent,
+		"headless": playHeadless,
+	}
+}
+
+// playHeadless ends the first thread, and goes on.
+func playHeadless() error {
+	for {
+		go func() {
+			runtime.LockOSThread()
+			if unix.Gettid() == unix.Getpid() {
+				syscall.Syscall(unix.SYS_EXIT, 0, 0, 0)
+			}
+			select {}
+		}()
+		time.Sleep(time.Millisecond)
 	}
 }

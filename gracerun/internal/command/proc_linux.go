@@ -17,6 +17,7 @@ type procStat struct {
 	state                       byte
 	ticks                       uint64 // processor time, of children it has waited for, too
 	begin                       uint64 // in ticks after the boot
+	threads                     int
 	pages                       int64  // resident
 	status                      uint32 // of one that has ended; 0 also for who may not know
 }
@@ -24,8 +25,9 @@ type procStat struct {
 // ticksPerSecond is USER_HZ, which programs see whatever the kernel's own clock is.
 const ticksPerSecond = 100
 
-// gone reports whether the process has ended; its parent may not know yet.
-func (p procStat) gone() bool { return p.state == 'Z' || p.state == 'X' }
+// gone reports whether the process has ended; its parent may not know yet. The first of
+// its threads can end before the others, which have all that was the process's.
+func (p procStat) gone() bool { return (p.state == 'Z' || p.state == 'X') && p.threads <= 1 }
 
 func readStat(pid int) (procStat, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -51,7 +53,7 @@ func parseStat(pid int, text []byte) (p procStat, err error) {
 	}
 	p = procStat{
 		pid: pid, state: fields[0][0], parent: int(n(4)), group: int(n(5)), session: int(n(6)),
-		ticks: uint64(n(14) + n(15) + n(16) + n(17)), begin: uint64(n(22)), pages: n(24), status: uint32(n(52)),
+		ticks: uint64(n(14) + n(15) + n(16) + n(17)), threads: int(n(20)), begin: uint64(n(22)), pages: n(24), status: uint32(n(52)),
 	}
 	return p, err
 }

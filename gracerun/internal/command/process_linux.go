@@ -215,7 +215,17 @@ func (p *process) signal(sig unix.Signal) error {
 	return os.NewSyscallError("kill", unix.ESRCH)
 }
 
-// left reports whether any process of the group has not ended.
+// vacant reports whether the whole group has ended. Who starts another one and ends is
+// seen by nobody, and so is that one: they are killed.
+func (p *process) vacant() bool {
+	if p.left() {
+		return false
+	}
+	p.signal(unix.SIGKILL)
+	return !p.left()
+}
+
+// left reports whether any process of the group is seen that has not ended.
 func (p *process) left() bool {
 	if err := p.signal(0); errors.Is(err, unix.ESRCH) {
 		return false

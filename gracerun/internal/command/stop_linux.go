@@ -55,7 +55,7 @@ func (c *child) awaitGroup() (gone bool) {
 		quit = nil
 	}
 	var poll, patience <-chan time.Time
-	for c.proc.running() || c.proc.left() {
+	for c.proc.running() || !c.proc.vacant() {
 		if !c.proc.running() {
 			ended, poll = nil, time.After(groupPeriod)
 		}
@@ -91,7 +91,7 @@ func (c *child) awaitGroup() (gone bool) {
 func (c *child) ended() step {
 	e, ran := c.proc.exit, time.Since(c.record.StartedAt)
 	state, next := c.judge(e, ran)
-	if c.proc.left() {
+	if !c.proc.vacant() {
 		c.log.Warn("command left processes behind", "pid", c.proc.pid, "exit", e.String())
 		return c.stopFor(state, next)
 	}
@@ -116,7 +116,6 @@ func (c *child) judge(e exit, ran time.Duration) (state string, next step) {
 // started again after a crash.
 func (c *child) clear(state string) {
 	c.unwatch()
-	c.proc.signal(unix.SIGKILL) // who starts another one and ends is seen by nobody, and so is that one
 	p, e := c.proc, exit{}
 	if !p.running() { // else it was killed, and is not gone
 		e = p.exit
