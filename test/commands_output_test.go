@@ -32,7 +32,7 @@ func TestFloodOfACommand(t *testing.T) {
 	s.noErrors()
 	s.allLines("flood0", "stdout")
 	t.Logf("%d upgrades", n)
-	if n < 3 {
+	if n < 2 { // the second is while it writes
 		t.Error("these are too few to prove anything")
 	}
 }
