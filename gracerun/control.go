@@ -33,9 +33,13 @@ type controlSocket struct {
 // one of its own at the same path.
 const controlName = "gracerun.control"
 
-// controlLetGo is the time that answers under way have when the process is
-// otherwise done.
-const controlLetGo = time.Second
+const (
+	// controlLetGo is the time that answers under way have when the process is
+	// otherwise done: that of the successor, and some on a machine that is busy.
+	controlLetGo = 3 * controlPatience
+	// controlPatience is how long a predecessor waits for the successor's answer.
+	controlPatience = time.Second
+)
 
 // maxClients is how many may be connected at once: the rest wait in the queue of
 // the kernel, and the service keeps its descriptors.
@@ -172,7 +176,7 @@ func (l *life) service() control.Service {
 	successor := control.NewClient(l.controlPath)
 	s.Status = func() control.Status {
 		if l.self.Successor() != nil {
-			ctx, cancel := context.WithTimeout(l.end.do, controlLetGo)
+			ctx, cancel := context.WithTimeout(l.end.do, controlPatience)
 			defer cancel()
 			if st, err := successor.Status(ctx); err == nil {
 				return st

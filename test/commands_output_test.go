@@ -50,8 +50,13 @@ func (s *subject) output(name, stream string) (lines []string) {
 		}
 		return lines
 	}
-	for _, m := range outputRecord.FindAllStringSubmatch(s.Log(), -1) {
-		if m[1] != name || m[2] != stream {
+	whose := fmt.Sprintf(" command=%s stream=%s ", name, stream)
+	for text := range strings.Lines(s.Log()) {
+		if !strings.Contains(text, whose) { // which is sooner found
+			continue
+		}
+		m := outputRecord.FindStringSubmatch(text)
+		if m == nil || m[1] != name || m[2] != stream {
 			continue
 		}
 		line := m[3]

@@ -12,6 +12,8 @@ type Process struct {
 	Group  int
 	State  byte     // of /proc/PID/stat: R, S, D, T stopped, Z not reaped yet by its parent
 	Args   []string // none for a zombie
+
+	begin uint64 // in ticks after the boot
 }
 
 // String returns "pid 12 (S) svc -addr :0".

@@ -93,7 +93,8 @@ func readStat(pid int) (p Process, err error) {
 		return p, err
 	}
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 3 {
+	const begin = 22 // the first field here is the third
+	if len(fields) <= begin-3 {
 		return p, fmt.Errorf("/proc/%d/stat: %q", pid, text)
 	}
 	p.PID, p.State = pid, fields[0][0]
@@ -101,7 +102,16 @@ func readStat(pid int) (p Process, err error) {
 	if err == nil {
 		p.Group, err = strconv.Atoi(string(fields[2]))
 	}
+	if err == nil {
+		p.begin, err = strconv.ParseUint(string(fields[begin-3]), 10, 64)
+	}
 	return p, err
+}
+
+// begun tells a process from others that have its pid later; 0: it is gone.
+func begun(pid int) uint64 {
+	p, _ := readStat(pid)
+	return p.begin
 }
 
 // reap takes the status of a dead child and reports whether it is gone now.

@@ -17,6 +17,8 @@ func keepOwn() error { return errNoProc }
 
 func ownGroup() *syscall.SysProcAttr { return nil }
 
+func begun(int) uint64 { return 0 }
+
 // Processes is for Linux.
 func (s *Service) Processes() ([]Process, error) { return nil, errNoProc }
 

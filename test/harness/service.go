@@ -73,7 +73,7 @@ type Service struct {
 	mu      sync.Mutex
 	address string
 	exits   map[int]syscall.WaitStatus
-	groups  map[int]bool // of processes that were seen, so that a zombie is known
+	groups  map[int]uint64 // of processes that were seen, so that a zombie is known; when their leaders began
 }
 
 const markName = "GRACE_HARNESS"
@@ -115,7 +115,7 @@ func newService(root string, cfg Config) *Service {
 	}
 	s := &Service{
 		Root: root, Path: filepath.Join(root, cfg.Path), RunDir: filepath.Join(root, "run"), PIDFile: cfg.PIDFile,
-		cfg: cfg, mark: markName + "=" + rand.Text(), exits: map[int]syscall.WaitStatus{}, groups: map[int]bool{},
+		cfg: cfg, mark: markName + "=" + rand.Text(), exits: map[int]syscall.WaitStatus{}, groups: map[int]uint64{},
 	}
 	if s.PIDFile == "" {
 		s.PIDFile = filepath.Join(s.RunDir, cfg.Name+".pid")
@@ -210,13 +210,19 @@ func (s *Service) Environ() []string {
 func (s *Service) remember(group int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.groups[group] = true
+	if begin := begun(group); begin != 0 || s.groups[group] == 0 {
+		s.groups[group] = begin
+	}
 }
 
+// knows reports whether it is such a group. While it lasts nobody else has its number,
+// and later its leader is another.
 func (s *Service) knows(group int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.groups[group]
+	known, is := s.groups[group]
+	begin := begun(group)
+	return is && (begin == 0 || begin == known)
 }
 
 // setenv replaces a variable: of two with one key, Go programs see the first.
