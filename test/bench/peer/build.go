@@ -48,6 +48,7 @@ func (b *Builder) buildLate(k *Kind) (string, error) {
 
 // Close removes the programs and the certificate.
 func (b *Builder) Close() error {
+	b.ports.close()
 	return errors.Join(b.programs.Close(), b.late.Close(), os.RemoveAll(b.dir))
 }
 

@@ -1,17 +1,20 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"os"
 	"sync"
+	"syscall"
 )
 
-// ports gives each server its own, in turn. The first is chosen by chance, so
-// that two runs at a time do not get in each other's way.
+// ports gives each server its own, in turn. The first is chosen by chance, and what
+// was given is held until close, so that two runs at a time do not get in each other's way.
 type ports struct {
 	mu   sync.Mutex
-	last int // 0 = none was given yet
+	last int   // 0 = none was given yet
+	held []int // sockets
 }
 
 const (
@@ -34,12 +37,46 @@ func (p *ports) free(n int) ([]string, error) {
 			return nil, fmt.Errorf("fewer than %d ports from %d on are free", n, firstPort)
 		}
 		p.last = (p.last + 1) % portCount
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+p.last))
-		if err != nil {
+		fd, err := hold(firstPort + p.last)
+		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
-		list = append(list, ln.Addr().String())
-		ln.Close()
+		if err != nil {
+			return nil, err
+		}
+		p.held = append(p.held, fd)
+		list = append(list, fmt.Sprintf("127.0.0.1:%d", firstPort+p.last))
 	}
 	return list, nil
+}
+
+// hold binds a socket to a port that nobody else is bound to. It does not listen: a
+// server that sets SO_REUSEADDR, as all do, may listen beside it, and another hold fails.
+func hold(port int) (fd int, err error) {
+	syscall.ForkLock.RLock()
+	fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	if err = syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err == nil {
+		err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) // only now
+	}
+	if err != nil {
+		syscall.Close(fd)
+		return 0, os.NewSyscallError("bind", err)
+	}
+	return fd, nil
+}
+
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, fd := range p.held {
+		syscall.Close(fd)
+	}
+	p.held = nil
 }
