@@ -3,6 +3,7 @@ package gracerun
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// awaitDelivery returns when package signal has all of them that were sent to this process
-// until now. The kernel may have one that no thread has taken; and the thread that took one
-// may not have told the runtime yet, of which nothing bears witness. But all signals are
-// blocked in a handler: a thread that takes another signal has done with those before. SIGURG
-// is the runtime's own, for its preemption, and means nothing. See proc_pid_status(5).
+// awaitDelivery returns when package signal has each of these signals that was sent to this
+// process until now, or after 100 ms. The kernel may have one that no thread has taken; and
+// the thread that took one may not have told the runtime yet, of which nothing bears witness.
+// But all signals are blocked in a handler: a thread that takes another signal has done with
+// those before. SIGURG is the runtime's own, for its preemption, and means nothing. See
+// proc_pid_status(5).
 func awaitDelivery(signals ...unix.Signal) {
 	const patience = 100 * time.Millisecond // a thread of C may block all of them
 	limit := time.Now().Add(patience)
@@ -40,10 +42,5 @@ func isPending(status, set string, signals []unix.Signal) bool {
 	_, rest, _ := strings.Cut(string(text), "\n"+set+":\t")
 	line, _, _ := strings.Cut(rest, "\n")
 	mask, _ := strconv.ParseUint(line, 16, 64)
-	for _, s := range signals {
-		if mask&(1<<(s-1)) != 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(signals, func(s unix.Signal) bool { return mask&(1<<(s-1)) != 0 })
 }
