@@ -1,9 +1,13 @@
 package command
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/gracerun/grace/test/harness"
 )
 
 // TestExitOfTheUnreaped: how a program ended is known although its parent does not
@@ -50,11 +54,18 @@ func TestGoneWithTheLastThread(t *testing.T) {
 	}
 	defer p.Wait()
 	defer p.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	until := func(is func(procStat) bool) (st procStat) {
-		for limit := time.Now().Add(20 * time.Second); !is(st); time.Sleep(time.Millisecond) {
-			if st, err = readStat(p.Pid); err != nil || time.Now().After(limit) {
-				t.Fatalf("%+v, %v", st, err)
+		t.Helper()
+		err := harness.Until(ctx, func() (err error) {
+			if st, err = readStat(p.Pid); err == nil && !is(st) {
+				err = fmt.Errorf("%+v", st)
 			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		return st
 	}

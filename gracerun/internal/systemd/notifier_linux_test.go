@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gracerun/grace/gracerun/internal/systemd"
+	"github.com/gracerun/grace/test/harness"
 )
 
 // A fakeManager is the socket of one.
@@ -306,11 +307,14 @@ func TestDeafManager(t *testing.T) {
 	}
 	m.conn.Close()
 	// A child of another test has the socket, too, until its execve(2).
-	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if err = n.Status("gone"); err != nil || time.Now().After(limit) {
-			break
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	harness.Until(ctx, func() error {
+		if err = n.Status("gone"); err == nil {
+			return errors.New("it is heard")
 		}
-	}
+		return nil
+	})
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a manager that is gone: %v", err)
 	}
