@@ -19,6 +19,9 @@ func ownGroup() *syscall.SysProcAttr { return nil }
 
 func begun(int) uint64 { return 0 }
 
+// ReservePort is for Linux.
+func ReservePort(func(func())) (string, error) { return "", errNoProc }
+
 // Processes is for Linux.
 func (s *Service) Processes() ([]Process, error) { return nil, errNoProc }
 

@@ -30,8 +30,6 @@ type Builder struct {
 	once   sync.Once
 	dir    string
 	dirErr error
-
-	ports ports
 }
 
 const programs = "github.com/gracerun/grace/test/bench/server/"
@@ -48,7 +46,6 @@ func (b *Builder) buildLate(k *Kind) (string, error) {
 
 // Close removes the programs and the certificate.
 func (b *Builder) Close() error {
-	b.ports.close()
 	return errors.Join(b.programs.Close(), b.late.Close(), os.RemoveAll(b.dir))
 }
 

@@ -139,7 +139,7 @@ func writeConfig(h *harness.Service, name, text string) error {
 }
 
 func (s *Server) proxyConfig(cfg Config) (*proxyConfig, error) {
-	ports, err := s.builder.ports.free(2)
+	ports, err := s.reserve(2)
 	if err != nil {
 		return nil, err
 	}

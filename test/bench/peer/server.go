@@ -37,6 +37,7 @@ type Server struct {
 	config  string           // a proxy's; the text of its file
 	backend *harness.Service // a proxy's
 	ready   time.Duration    // of a script's patience
+	release []func()         // its ports
 
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -76,7 +77,7 @@ func (b *Builder) Start(ctx context.Context, k *Kind, cfg Config) (*Server, erro
 
 func (s *Server) start(ctx context.Context, cfg Config) (err error) {
 	n := max(cfg.Listeners, 1)
-	ports, err := s.builder.ports.free(n + 2)
+	ports, err := s.reserve(n + 2)
 	if err != nil {
 		return err
 	}
@@ -102,6 +103,20 @@ func (s *Server) start(ctx context.Context, cfg Config) (err error) {
 		s.setMain(s.First)
 	}
 	return err
+}
+
+// reserve returns addresses that are the server's own until Close, also while nobody
+// listens there.
+func (s *Server) reserve(n int) ([]string, error) {
+	var list []string
+	for range n {
+		addr, err := harness.ReservePort(func(release func()) { s.release = append(s.release, release) })
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	return list, nil
 }
 
 func (s *Server) arguments(cfg Config) ([]string, error) {
@@ -176,6 +191,10 @@ func (s *Server) Close() error {
 	if s.backend != nil {
 		errs = append(errs, kill(s.backend, false), s.backend.Close())
 	}
+	for _, release := range s.release {
+		release()
+	}
+	s.release = nil
 	return errors.Join(errs...)
 }
 
